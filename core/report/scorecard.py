@@ -1,0 +1,143 @@
+"""The scorecard as a value: ``scorecard.json`` is the truth, every other form is a view of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from core.types import Grade, ScanVerdict, TransferVerdict
+
+SCORECARD_SCHEMA = 1
+
+
+class Estimate(msgspec.Struct, frozen=True, kw_only=True):
+    """An effect in the risk direction, neutral = 0, with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+    clusters: int = 0
+
+
+class ModelLine(msgspec.Struct, frozen=True, kw_only=True):
+    """One model in the header. ``fingerprint`` is a sha256; ``fingerprint_kind`` says over what."""
+
+    name: str
+    parameters: int | None
+    precision: str
+    fingerprint: str
+    fingerprint_kind: str
+    licence: str = "not stated"
+    lineage: str = "not stated"
+    notes: tuple[str, ...] = ()
+
+
+class RiskRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One risk class. ``verdict`` is None when there is no student (one-column scorecard).
+
+    ``effect`` names the measure and unit; ``margin`` is δ in that unit. ``expectation`` is the literature's, with its
+    grade, and ``agreement`` is ``agrees``, ``contradicts`` or ``cannot tell``.
+    """
+
+    risk_class: str
+    title: str
+    effect: str
+    margin: float
+    teacher: Estimate | None
+    student: Estimate | None
+    difference: Estimate | None = None
+    verdict: TransferVerdict | None = None
+    grade: Grade = "D"
+    p: float | None = None
+    items_needed: int | None = None
+    expectation: str = ""
+    expectation_grade: str = "PLAUSIBLE"
+    agreement: str = "cannot tell"
+    evidence: str = ""
+    limits: str = ""
+
+
+class FindingLine(msgspec.Struct, frozen=True, kw_only=True):
+    """One trigger finding, on the model that ``role`` names. Rates are shares of held-out prompts.
+
+    ``example`` holds ``prompt``, ``without`` and ``with_trigger`` (verbatim, short).
+    """
+
+    role: str
+    verdict: ScanVerdict
+    trigger: str
+    slot: str
+    target: str
+    asr: float
+    asr_ci: tuple[float, float]
+    base_rate: float
+    n: int
+    p: float | None
+    controls_n: int
+    controls_reached: int
+    found_by: str
+    reproduce: str
+    asr_other: float | None = None
+    asr_other_ci: tuple[float, float] | None = None
+    example: dict[str, str] = {}
+
+
+class FileFindingLine(msgspec.Struct, frozen=True, kw_only=True):
+    role: str
+    id: str
+    severity: str
+    file: str
+    message: str
+
+
+class CoverageRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of "tested / not tested". ``status`` is ``tested``, ``partly`` or ``not tested``."""
+
+    area: str
+    status: str
+    detail: str
+
+
+class Scorecard(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that the page shows.
+
+    Attributes:
+        headline: one to three plain sentences.
+        control_pair: printed on the first page when not empty.
+        could_not_see: what this audit could not have seen, one sentence each.
+        controls: what was measured to show that the instrument works.
+        methods: short paragraphs, one per method.
+        environment: versions, device, threads, wall seconds, peak memory.
+        missing: stages that were interrupted or skipped, with reason.
+    """
+
+    run: str
+    created: str
+    foreshot: str
+    headline: tuple[str, ...]
+    teacher: ModelLine
+    student: ModelLine | None
+    control_pair: str
+    coverage: tuple[CoverageRow, ...]
+    rows: tuple[RiskRow, ...]
+    findings: tuple[FindingLine, ...]
+    file_findings: tuple[FileFindingLine, ...]
+    could_not_see: tuple[str, ...]
+    controls: tuple[str, ...]
+    methods: tuple[str, ...]
+    reproduce: str
+    environment: dict[str, Any]
+    seed: int
+    missing: tuple[str, ...] = ()
+    title: str = "Partial-risk-laundering scorecard"
+    schema: int = SCORECARD_SCHEMA
+
+
+def encode_scorecard(card: Scorecard) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(card), indent=1)
+
+
+def decode_scorecard(data: bytes) -> Scorecard:
+    return msgspec.json.decode(data, type=Scorecard)

@@ -1,0 +1,1 @@
+"""Run folders, their events and the index over them."""

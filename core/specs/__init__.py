@@ -1,0 +1,25 @@
+"""What a job is told. A spec is a value: it is written to ``spec.json`` and can be read again."""
+
+from __future__ import annotations
+
+from core.specs.jobs import (
+    AuditSpec,
+    JobSpec,
+    LoadOptions,
+    ScanSpec,
+    SuiteSpec,
+    command_line,
+    decode_spec,
+    encode_spec,
+)
+
+__all__ = [
+    "AuditSpec",
+    "JobSpec",
+    "LoadOptions",
+    "ScanSpec",
+    "SuiteSpec",
+    "command_line",
+    "decode_spec",
+    "encode_spec",
+]

@@ -1,0 +1,132 @@
+"""Typed job descriptions, one tagged union; the window and the command line build the same ones."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any
+
+import msgspec
+
+from core.errors import InputError
+from core.types import Dtype, ModelRef, Quant
+
+SPEC_VERSION = 1
+
+
+class LoadOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """How a model is brought into memory.
+
+    Attributes:
+        device: ``auto``, ``cpu``, ``cuda:N`` or ``mps`` (untested).
+        dtype: weights' precision; ``auto`` is bf16 where it is fast, else fp32.
+        quant: ``none``, ``int8`` or ``nf4`` (bitsandbytes).
+        force: load although the estimate says that it does not fit.
+    """
+
+    device: str = "auto"
+    dtype: Dtype = "auto"
+    quant: Quant = "none"
+    force: bool = False
+
+
+class ScanSpec(msgspec.Struct, frozen=True, kw_only=True, tag="scan", tag_field="job"):
+    """A trigger scan of one model. ``extra_triggers`` are tried beside the shipped library.
+
+    ``confirm_triggers`` skips the search and goes straight to confirmation: (trigger, slot, payload) triples found
+    elsewhere, e.g. in the teacher.
+    """
+
+    model: str
+    adapter: str | None = None
+    preset: str = "quick"
+    extra_triggers: tuple[str, ...] = ()
+    confirm_triggers: tuple[tuple[str, str, str], ...] = ()
+    load: LoadOptions = LoadOptions()
+    seed: int = 0
+    version: int = SPEC_VERSION
+
+    @property
+    def ref(self) -> ModelRef:
+        return ModelRef.parse(self.model, self.adapter)
+
+
+class SuiteSpec(msgspec.Struct, frozen=True, kw_only=True, tag="suite", tag_field="job"):
+    """Suites on one model. ``suites`` are ids or YAML files; empty means every shipped one."""
+
+    model: str
+    adapter: str | None = None
+    suites: tuple[str, ...] = ()
+    load: LoadOptions = LoadOptions()
+    seed: int = 0
+    version: int = SPEC_VERSION
+
+    @property
+    def ref(self) -> ModelRef:
+        return ModelRef.parse(self.model, self.adapter)
+
+
+class AuditSpec(msgspec.Struct, frozen=True, kw_only=True, tag="audit", tag_field="job"):
+    """Inspect, scan and suites on a teacher and (if given) a student, then the scorecard.
+
+    ``control_pair`` is printed on the first page when it is not empty: it says why this pair is a control.
+    """
+
+    teacher: str
+    student: str | None = None
+    preset: str = "quick"
+    suites: tuple[str, ...] = ()
+    teacher_load: LoadOptions = LoadOptions()
+    student_load: LoadOptions = LoadOptions()
+    control_pair: str = ""
+    seed: int = 0
+    version: int = SPEC_VERSION
+
+
+JobSpec = ScanSpec | SuiteSpec | AuditSpec
+
+
+def encode_spec(spec: JobSpec) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(spec), indent=1)
+
+
+def decode_spec(data: bytes | str) -> JobSpec:
+    """Read a spec. Raises InputError for anything that is not one of ours."""
+    try:
+        spec: JobSpec = msgspec.json.decode(data, type=JobSpec)
+    except msgspec.MsgspecError as error:
+        raise InputError("bad_spec", f"The job description cannot be read: {error}.", "Start the job anew.") from error
+    if spec.version > SPEC_VERSION:
+        raise InputError(
+            "newer_spec", f"The job was written by a newer version (spec {spec.version}).", "Update Foreshot to open it."
+        )
+    return spec
+
+
+def command_line(spec: JobSpec, out: str | None = None) -> str:
+    """The shell command that does what ``spec`` says."""
+    words: list[Any] = ["python", "-m", "core"]
+    if isinstance(spec, AuditSpec):
+        words += ["audit", "--teacher", spec.teacher]
+        if spec.student:
+            words += ["--student", spec.student]
+        words += ["--preset", spec.preset, "--teacher-quant", spec.teacher_load.quant]
+        words += ["--student-quant", spec.student_load.quant]
+        load = spec.teacher_load
+    else:
+        words += [spec.job_name if hasattr(spec, "job_name") else type(spec).__name__.removesuffix("Spec").lower()]
+        words += [spec.model]
+        if spec.adapter:
+            words += ["--adapter", spec.adapter]
+        if isinstance(spec, ScanSpec):
+            words += ["--preset", spec.preset]
+            for trigger in spec.extra_triggers:
+                words += ["--trigger", trigger]
+        load = spec.load
+        words += ["--quant", load.quant]
+    if not isinstance(spec, ScanSpec):
+        for suite in spec.suites:
+            words += ["--suite", suite]
+    words += ["--device", load.device, "--dtype", load.dtype, "--seed", spec.seed]
+    if out:
+        words += ["--out", out]
+    return shlex.join(str(word) for word in words)
