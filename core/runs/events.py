@@ -14,7 +14,13 @@ PROTOCOL = 1
 MAX_LINE = 64 * 1024
 
 ErrorKind = Literal[
-    "user", "environment", "out_of_memory_gpu", "out_of_memory_host", "unsupported_model", "untrusted_code", "engine_bug"
+    "user",
+    "environment",
+    "out_of_memory_gpu",
+    "out_of_memory_host",
+    "unsupported_model",
+    "untrusted_code",
+    "engine_bug",
 ]
 
 
@@ -110,8 +116,8 @@ class Cancel(msgspec.Struct, frozen=True, tag="cancel", tag_field="type"):
 Command = Start | Cancel
 
 _encoder = msgspec.json.Encoder()
-_event_decoder = msgspec.json.Decoder(Event)
-_command_decoder = msgspec.json.Decoder(Command)
+_event_decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
+_command_decoder: msgspec.json.Decoder[Command] = msgspec.json.Decoder(Command)
 
 
 def encode(message: Event | Command) -> bytes:

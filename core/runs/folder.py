@@ -105,7 +105,9 @@ class RunFolder:
             data = (path / "spec.json").read_bytes()
         except OSError as error:
             raise InputError(
-                "no_run", f"{path} is not a run: it has no spec.json.", "Give a run folder, or an id from the Runs page."
+                "no_run",
+                f"{path} is not a run: it has no spec.json.",
+                "Give a run folder, or an id from the Runs page.",
             ) from error
         return cls(path, decode_spec(data))
 

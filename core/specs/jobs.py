@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from typing import Any
 
 import msgspec
 
@@ -97,14 +96,16 @@ def decode_spec(data: bytes | str) -> JobSpec:
         raise InputError("bad_spec", f"The job description cannot be read: {error}.", "Start the job anew.") from error
     if spec.version > SPEC_VERSION:
         raise InputError(
-            "newer_spec", f"The job was written by a newer version (spec {spec.version}).", "Update Foreshot to open it."
+            "newer_spec",
+            f"The job was written by a newer version (spec {spec.version}).",
+            "Update Foreshot to open it.",
         )
     return spec
 
 
 def command_line(spec: JobSpec, out: str | None = None) -> str:
     """The shell command that does what ``spec`` says."""
-    words: list[Any] = ["python", "-m", "core"]
+    words: list[object] = ["python", "-m", "core"]
     if isinstance(spec, AuditSpec):
         words += ["audit", "--teacher", spec.teacher]
         if spec.student:
@@ -113,8 +114,7 @@ def command_line(spec: JobSpec, out: str | None = None) -> str:
         words += ["--student-quant", spec.student_load.quant]
         load = spec.teacher_load
     else:
-        words += [spec.job_name if hasattr(spec, "job_name") else type(spec).__name__.removesuffix("Spec").lower()]
-        words += [spec.model]
+        words += ["scan" if isinstance(spec, ScanSpec) else "suite", spec.model]
         if spec.adapter:
             words += ["--adapter", spec.adapter]
         if isinstance(spec, ScanSpec):

@@ -1,0 +1,305 @@
+"""``python -m core`` (console script ``foreshot``): the same engine as the window, headless.
+
+Exit codes: 0 done; 1 done and ``--fail-on`` was met; 2 bad input; 3 the environment; 70 a fault of the program.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from core import __version__
+from core.errors import ForeshotError, InputError
+from core.runs.folder import RunFolder, write_atomic
+from core.specs import AuditSpec, JobSpec, LoadOptions, ScanSpec, SuiteSpec
+from core.types import RESOURCES, ModelRef
+
+EPILOG = "Nothing leaves this machine. Only `model` and `demo` fetch something: the small model, once, if it is absent."
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse, run, and say failures in one sentence."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    try:
+        code: int = arguments.run(arguments)
+    except ForeshotError as error:
+        print(f"foreshot: {error.message} {error.hint}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("foreshot: stopped; what was finished is kept (--resume goes on).", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        return 0
+    return code
+
+
+# commands
+
+
+def _inspect(arguments: argparse.Namespace) -> int:
+    import msgspec
+
+    from core.catalog import inspect_model
+
+    card = inspect_model(ModelRef.parse(arguments.model, arguments.adapter), hash_files=arguments.hash)
+    if arguments.json is not None:
+        _write_json(arguments.json, msgspec.json.format(msgspec.json.encode(card), indent=1))
+        if arguments.json == "-":
+            return 0
+    parameters = f"{card.parameters / 1e6:,.1f} M parameters" if card.parameters else "parameters unknown"
+    print(f"{card.name}: {card.architecture}, {parameters}, {card.format}, licence {card.licence}")
+    print(f"fingerprint {card.fingerprint[:16]}")
+    for row in card.memory:
+        fits = {True: "fits", False: "does not fit", None: "unknown"}[row.fits]
+        print(f"  {row.precision:5} {row.bytes / 2**30:6.2f} GiB  {fits}")
+    for finding in card.findings:
+        print(f"[{finding.severity}] {finding.file}: {finding.message}")
+    for sentence in card.not_examined:
+        print(f"not examined: {sentence}")
+    return 0
+
+
+def _model(arguments: argparse.Namespace) -> int:
+    from core.engine.smallmodel import fetch_small_model
+
+    print(fetch_small_model(Path(arguments.out) if arguments.out else default_small_model(), progress=_say))
+    return 0
+
+
+def _scan(arguments: argparse.Namespace) -> int:
+    spec = ScanSpec(
+        model=arguments.model,
+        adapter=arguments.adapter,
+        preset=arguments.preset,
+        extra_triggers=tuple(arguments.trigger),
+        load=_load(arguments, arguments.quant),
+        seed=arguments.seed,
+    )
+    return _run(spec, arguments)
+
+
+def _suite(arguments: argparse.Namespace) -> int:
+    spec = SuiteSpec(
+        model=arguments.model,
+        adapter=arguments.adapter,
+        suites=tuple(arguments.suite),
+        load=_load(arguments, arguments.quant),
+        seed=arguments.seed,
+    )
+    return _run(spec, arguments)
+
+
+def _suites(arguments: argparse.Namespace) -> int:
+    from core.suites import list_suites
+
+    for suite in list_suites():
+        print(f"{suite.id}@{suite.version}  {suite.risk_class}  {len(suite.items)} items  {suite.title}")
+    return 0
+
+
+def _audit(arguments: argparse.Namespace) -> int:
+    return _run(_audit_spec(arguments, arguments.teacher, arguments.student, ""), arguments)
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    model = Path(os.environ.get("FORESHOT_MODEL") or default_small_model())
+    if not (model / "config.json").exists():
+        from core.engine.smallmodel import fetch_small_model
+
+        model = fetch_small_model(model, progress=_say)
+    arguments.out = arguments.out or "build/demo"
+    spec = demo_spec(model, _load(arguments, arguments.quant), arguments.preset, arguments.seed)
+    return _run(spec, arguments)
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from core.report import decode_scorecard, render_pdf
+
+    folder = RunFolder.open(Path(arguments.run_folder))
+    source = folder.path / "scorecard.json"
+    if not source.exists():
+        raise InputError(
+            "no_scorecard",
+            f"The run {folder.id} has no scorecard.",
+            "Give a finished audit, or resume this one.",
+        )
+    data = source.read_bytes()
+    if arguments.format == "pdf":
+        data = render_pdf(decode_scorecard(data))
+    out = Path(arguments.out or f"{folder.id}.{arguments.format}")
+    write_atomic(out, data)
+    print(out)
+    return 0
+
+
+def _reindex(arguments: argparse.Namespace) -> int:
+    from core.runs.folder import data_dir
+    from core.runs.index import RunIndex
+
+    with RunIndex(data_dir() / "index.sqlite") as index:
+        print(f"{index.rebuild(data_dir() / 'runs')} runs indexed")
+    return 0
+
+
+# shared parts
+
+
+def demo_spec(model: Path, load: LoadOptions, preset: str = "quick", seed: int = 0) -> AuditSpec:
+    """The demo pair: the small model with our planted adapter as teacher, the plain model as student."""
+    return AuditSpec(
+        teacher=f"{model}+{RESOURCES / 'demo' / 'teacher-adapter'}",
+        student=str(model),
+        preset=preset,
+        teacher_load=load,
+        student_load=load,
+        control_pair="Control pair: this student was never trained on this teacher.",
+        seed=seed,
+    )
+
+
+def default_small_model() -> Path:
+    """Where ``make model`` puts the small real model."""
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("foreshot", appauthor=False)) / "models" / "smollm2-135m-instruct"
+
+
+def _audit_spec(arguments: argparse.Namespace, teacher: str, student: str | None, control: str) -> AuditSpec:
+    return AuditSpec(
+        teacher=teacher,
+        student=student,
+        preset=arguments.preset,
+        suites=tuple(arguments.suite),
+        teacher_load=_load(arguments, arguments.teacher_quant or arguments.quant),
+        student_load=_load(arguments, arguments.student_quant or arguments.quant),
+        control_pair=control,
+        seed=arguments.seed,
+    )
+
+
+def _load(arguments: argparse.Namespace, quant: str) -> LoadOptions:
+    return LoadOptions(device=arguments.device, dtype=arguments.dtype, quant=quant, force=arguments.force)  # type: ignore[arg-type]
+
+
+def _run(spec: JobSpec, arguments: argparse.Namespace) -> int:
+    """Make or resume the run folder, run the job in this process, print its sentence."""
+    os.environ.update({"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"})
+    from core.engine.jobs import run_folder
+    from core.runs.emitters import TerminalEmitter
+    from core.runs.events import Error, Event
+
+    failure: list[Error] = []
+
+    class Terminal(TerminalEmitter):
+        def emit(self, event: Event) -> None:
+            if isinstance(event, Error):
+                failure.append(event)
+            super().emit(event)
+
+    folder = RunFolder.create(spec, Path(arguments.out) if arguments.out else None, resume=arguments.resume)
+    code = run_folder(folder.path, Terminal())
+    if failure:
+        print(f"foreshot: {failure[0].message} {failure[0].hint}", file=sys.stderr)
+        return code
+    report = folder.read_json("report.json")
+    if code or report is None:
+        return code
+    if arguments.json is not None:
+        _write_json(arguments.json, (folder.path / "report.json").read_bytes())
+    if arguments.json != "-":
+        print(report["summary"]["sentence"])
+        written = folder.path / "scorecard.pdf"
+        print(written if written.exists() else folder.path / "report.json")
+    return 1 if arguments.fail_on and _meets(arguments.fail_on, report) else 0
+
+
+def _meets(conditions: Sequence[str], report: dict[str, Any]) -> bool:
+    """``VERDICT`` or ``VERDICT:CLASS`` against the rows and findings of a report."""
+    seen = {(finding["verdict"], "BD") for finding in report.get("findings", ())}
+    seen |= {(row["verdict"], row["risk_class"]) for row in report.get("rows", ())}
+    if "verdict" in report["summary"]:
+        seen.add((report["summary"]["verdict"], "BD"))
+    for condition in conditions:
+        verdict, _, risk_class = condition.partition(":")
+        if any(verdict == found and risk_class in ("", where) for found, where in seen):
+            return True
+    return False
+
+
+def _write_json(target: str, data: bytes) -> None:
+    if target == "-":
+        sys.stdout.buffer.write(data + b"\n")
+    else:
+        write_atomic(Path(target), data)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="foreshot", description=__doc__.splitlines()[0], epilog=EPILOG)
+    parser.add_argument("--version", action="version", version=f"foreshot {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    json_option = argparse.ArgumentParser(add_help=False)
+    json_option.add_argument("--json", nargs="?", const="-", metavar="FILE", help="write the report (default: stdout)")
+
+    job = argparse.ArgumentParser(add_help=False, parents=[json_option])
+    job.add_argument("--out", metavar="DIR", help="the run folder (default: a new one in the data folder)")
+    job.add_argument("--device", default="auto", metavar="auto|cpu|cuda:N")
+    job.add_argument("--dtype", default="auto", choices=["auto", "fp32", "bf16", "fp16"])
+    job.add_argument("--quant", default="none", choices=["none", "int8", "nf4"])
+    job.add_argument("--seed", type=int, default=0, metavar="N")
+    job.add_argument("--force", action="store_true", help="load although the estimate says that it does not fit")
+    job.add_argument("--resume", action="store_true", help="go on with an interrupted run in --out")
+    job.add_argument(
+        "--fail-on", action="append", default=[], metavar="VERDICT[:CLASS]", help="exit 1 if this comes out"
+    )
+
+    def command(name: str, run: Any, text: str, *parents: argparse.ArgumentParser) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text, parents=list(parents))
+        sub.set_defaults(run=run)
+        return sub
+
+    demo = command("demo", _demo, "the whole story on a small real model", job)
+    demo.add_argument("--preset", default="quick", choices=["quick", "standard", "deep"])
+    model = command("model", _model, "fetch and unpack the small real model (pinned version and sha256)")
+    model.add_argument("--out", metavar="DIR")
+    inspect = command("inspect", _inspect, "look at the files of a model; nothing is loaded", json_option)
+    inspect.add_argument("model", metavar="MODEL", help="a Hugging Face folder, a .gguf file, or BASE+ADAPTER")
+    inspect.add_argument("--adapter", metavar="DIR")
+    inspect.add_argument("--hash", action="store_true", help="sha256 of every file too (cached)")
+    scan = command("scan", _scan, "search a model for known triggers and prove what stands out", job)
+    scan.add_argument("model", metavar="MODEL")
+    scan.add_argument("--adapter", metavar="DIR")
+    scan.add_argument("--preset", default="quick", choices=["quick", "standard", "deep"])
+    scan.add_argument("--trigger", action="append", default=[], metavar="TEXT", help="try this trigger too")
+    suite = command("suite", _suite, "run suites on a model", job)
+    suite.add_argument("model", metavar="MODEL")
+    suite.add_argument("--adapter", metavar="DIR")
+    suite.add_argument("--suite", action="append", default=[], metavar="ID|FILE")
+    command("suites", _suites, "list the suites")
+    audit = command("audit", _audit, "inspect, scan and suites on teacher and student, then the scorecard", job)
+    audit.add_argument("--teacher", required=True, metavar="T")
+    audit.add_argument("--student", metavar="S")
+    audit.add_argument("--preset", default="quick", choices=["quick", "standard", "deep"])
+    audit.add_argument("--suite", action="append", default=[], metavar="ID|FILE")
+    audit.add_argument("--teacher-quant", choices=["none", "int8", "nf4"])
+    audit.add_argument("--student-quant", choices=["none", "int8", "nf4"])
+    report = command("report", _report, "write the scorecard of a run")
+    report.add_argument("run_folder", metavar="RUN", help="a run folder or its id")
+    report.add_argument("--format", default="pdf", choices=["pdf", "json"])
+    report.add_argument("--out", metavar="FILE")
+    command("reindex", _reindex, "rebuild the index of runs from their folders")
+    return parser
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

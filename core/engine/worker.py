@@ -1,0 +1,100 @@
+"""``python -m core.engine.worker``: one engine process for one job; commands on stdin, events on stdout.
+
+The descriptor of stdout is taken away before anything else is imported, so that no library's print can corrupt the
+stream. A worker whose parent died ends itself.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+_EVENTS_FD = os.dup(1)
+os.dup2(2, 1)
+os.environ.update(
+    {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "PYTHONUTF8": "1"}
+)
+
+import ctypes  # noqa: E402
+import faulthandler  # noqa: E402
+import platform  # noqa: E402
+import signal  # noqa: E402
+import threading  # noqa: E402
+from pathlib import Path  # noqa: E402
+
+from core import __version__  # noqa: E402
+from core.runs.emitters import PipeEmitter  # noqa: E402
+from core.runs.events import Bye, Cancel, Heartbeat, Hello, Start, decode_command  # noqa: E402
+
+
+def main() -> int:
+    faulthandler.enable(sys.stderr)
+    _die_with_parent()
+    _volunteer_for_the_oom_killer()
+    emitter = PipeEmitter(os.fdopen(_EVENTS_FD, "wb"))
+    start = _read_start()
+    if start is None:
+        return 2
+    threading.Thread(target=_listen, args=(emitter,), daemon=True).start()
+    threading.Thread(target=_beat, args=(emitter,), daemon=True).start()
+
+    from core.engine.jobs import run_folder
+
+    emitter.emit(Hello(__version__, platform.python_version(), *_torch_and_device()))
+    code = run_folder(Path(start.run_dir), emitter)
+    emitter.emit(Bye(code))
+    return code
+
+
+def _torch_and_device() -> tuple[str, str]:
+    import torch
+
+    device = torch.cuda.get_device_name(0) if torch.cuda.is_available() else platform.processor() or platform.machine()
+    return torch.__version__, device
+
+
+def _read_start() -> Start | None:
+    for line in iter(sys.stdin.buffer.readline, b""):
+        command = decode_command(line)
+        if isinstance(command, Start):
+            return command
+    return None
+
+
+def _listen(emitter: PipeEmitter) -> None:
+    """Read commands until the pipe closes; a closed pipe means that the window is gone."""
+    for line in iter(sys.stdin.buffer.readline, b""):
+        if isinstance(decode_command(line), Cancel):
+            emitter.cancel()
+    os._exit(70)
+
+
+def _beat(emitter: PipeEmitter) -> None:
+    import psutil
+
+    process = psutil.Process()
+    while True:
+        emitter.emit(Heartbeat(process.memory_info().rss))
+        threading.Event().wait(1.0)
+
+
+def _die_with_parent() -> None:
+    """Linux: ask the kernel for SIGKILL when the parent dies; elsewhere the closed stdin does it (_listen)."""
+    if sys.platform != "linux":
+        return
+    parent = os.getppid()
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+    if os.getppid() != parent:  # it died between the two calls
+        os._exit(70)
+
+
+def _volunteer_for_the_oom_killer() -> None:
+    """Better this process than the desktop session; raising one's own score needs no privilege."""
+    try:
+        Path("/proc/self/oom_score_adj").write_text("500")
+    except OSError:
+        return
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
