@@ -1,0 +1,119 @@
+"""What every page shares: the chosen pair, the running jobs, and the few things a page may ask of the window."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from PySide6.QtCore import QObject, QSettings, Signal
+
+from core.errors import ForeshotError
+from core.runs import RunFolder
+from core.runs.folder import data_dir
+from core.specs import JobSpec, LoadOptions
+from core.types import ModelRef
+
+if TYPE_CHECKING:
+    from core.catalog import ModelCard
+
+
+@dataclass(frozen=True)
+class ModelChoice:
+    """A model that the user put in a place. ``card`` is None until its files are read."""
+
+    ref: ModelRef
+    load: LoadOptions = field(default_factory=LoadOptions)
+    card: ModelCard | None = None
+
+    @property
+    def name(self) -> str:
+        return self.ref.name
+
+
+class Jobs(Protocol):
+    """What the context needs of the queue."""
+
+    def submit(self, folder: RunFolder) -> None: ...
+
+    def cancel(self, run_id: str) -> None: ...
+
+
+class Context(QObject):
+    """Shared state of the window.
+
+    Attributes:
+        teacher, student: the chosen pair, None where nothing was dropped yet.
+        runs_dir: where run folders lie.
+        settings: small facts about the window that survive it (ini file in the data folder).
+        jobs: the queue; set by ``app.application``.
+
+    Signals:
+        pair_changed: teacher, student or a card of theirs is another one.
+        run_started(run_id), run_event(run_id, Event), run_finished(run_id, Outcome).
+        page_requested(name), error_shown(message, hint, action): answered by the main window.
+        run_opened(Path): a finished run should be shown on its pages.
+    """
+
+    pair_changed = Signal()
+    run_queued = Signal(str)
+    run_started = Signal(str)
+    run_event = Signal(str, object)
+    run_finished = Signal(str, object)
+    page_requested = Signal(str)
+    error_shown = Signal(str, str, object)
+    run_opened = Signal(object)
+
+    def __init__(self, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self.teacher: ModelChoice | None = None
+        self.student: ModelChoice | None = None
+        self.runs_dir: Path = data_dir() / "runs"
+        self.settings = QSettings(str(data_dir() / "window.ini"), QSettings.Format.IniFormat)
+        self.jobs: Jobs | None = None
+        self.folders: dict[str, RunFolder] = {}
+
+    def set_pair(self, teacher: ModelChoice | None, student: ModelChoice | None) -> None:
+        """Choose both places at once; announces only a real change."""
+        if (teacher, student) != (self.teacher, self.student):
+            self.teacher, self.student = teacher, student
+            self.pair_changed.emit()
+
+    def submit(self, spec: JobSpec, *, folder: RunFolder | None = None) -> str:
+        """Queue a job and return its run id, or "" when it could not be written (the banner says why).
+
+        ``folder`` resumes an interrupted run in its own folder.
+        """
+        if self.jobs is None:
+            raise RuntimeError("the window was put together without a job queue")
+        try:
+            folder = folder or RunFolder.create(spec)
+        except ForeshotError as error:
+            self.show_error(error.message, error.hint)
+            return ""
+        self.folders[folder.id] = folder
+        self.run_queued.emit(folder.id)
+        self.jobs.submit(folder)
+        return folder.id
+
+    def run_folder(self, run_id: str) -> Path:
+        """The folder of a run of this session, or of the runs folder."""
+        known = self.folders.get(run_id)
+        return known.path if known else self.runs_dir / run_id
+
+    def cancel(self, run_id: str) -> None:
+        """Ask a job to stop; what is finished stays."""
+        if self.jobs is not None:
+            self.jobs.cancel(run_id)
+
+    def open_page(self, name: str) -> None:
+        """Bring a page to the front: start, models, scan, suites, scorecard, runs."""
+        self.page_requested.emit(name)
+
+    def open_run(self, folder: Path) -> None:
+        """Show a finished run on the pages that its kind of job fills."""
+        self.run_opened.emit(folder)
+
+    def show_error(self, message: str, hint: str, action: tuple[str, object] | None = None) -> None:
+        """Show the inline banner: what happened, what to do, and one button ``(label, callable)`` that does it."""
+        self.error_shown.emit(message, hint, action)
