@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from PySide6.QtCore import QObject, QSettings, Signal
 
 from core.errors import ForeshotError
-from core.runs import RunFolder
-from core.runs.folder import data_dir
+from core.runs.folder import RunFolder, data_dir
 from core.specs import JobSpec, LoadOptions
 from core.types import ModelRef
 

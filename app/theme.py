@@ -187,7 +187,8 @@ QFrame#card { background: @surface; border: 1px solid @hairline; border-radius: 
 QFrame#rail { background: @surface; border: none; border-right: 1px solid @hairline; }
 QFrame#header { background: @surface; border: none; border-bottom: 1px solid @hairline; }
 QFrame#tray { background: @surface; border: none; border-top: 1px solid @hairline; }
-QFrame#banner { background: @sunken; border: none; border-bottom: 1px solid @hairline; border-left: 4px solid @sev_high; }
+QFrame#banner { background: @sunken; border: none; border-bottom: 1px solid @hairline;
+    border-left: 4px solid @sev_high; }
 QLabel#muted { color: @muted; }
 QLabel#heading { color: @text; font-weight: 600; }
 QLabel#code { background: @sunken; border-radius: 6px; padding: 8px; }
@@ -198,8 +199,8 @@ QPushButton:disabled { color: @muted; background: @window; }
 QPushButton#primary { background: @text; color: @surface; border: 1px solid @text; }
 QPushButton#primary:hover, QPushButton#primary:focus { background: @accent; border: 1px solid @accent; }
 QPushButton#primary:disabled { background: @sunken; color: @muted; border: 1px solid @hairline; }
-QLineEdit, QPlainTextEdit, QTextEdit { background: @surface; border: 1px solid @hairline; border-radius: 6px; padding: 5px;
-    selection-background-color: @accent; selection-color: @surface; }
+QLineEdit, QPlainTextEdit, QTextEdit { background: @surface; border: 1px solid @hairline; border-radius: 6px;
+    padding: 5px; selection-background-color: @accent; selection-color: @surface; }
 QLineEdit:focus, QPlainTextEdit:focus, QTextEdit:focus { border: 1px solid @accent; }
 QTableView, QTreeView, QListView { background: @surface; border: none; outline: none; gridline-color: transparent;
     selection-background-color: @sunken; selection-color: @text; }
