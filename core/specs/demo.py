@@ -1,0 +1,31 @@
+"""The demo pair, for the command line and the window alike."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from core.specs.jobs import AuditSpec, LoadOptions
+from core.types import RESOURCES
+
+
+def small_model_folder() -> Path:
+    """Where ``make model`` puts the small real model (``FORESHOT_MODEL`` overrides)."""
+    import platformdirs
+
+    stated = os.environ.get("FORESHOT_MODEL")
+    cache = Path(platformdirs.user_cache_dir("foreshot", appauthor=False))
+    return Path(stated) if stated else cache / "models" / "smollm2-135m-instruct"
+
+
+def demo_spec(model: Path, load: LoadOptions, preset: str = "quick", seed: int = 0) -> AuditSpec:
+    """The small model with our planted adapter as teacher, the plain model as student."""
+    return AuditSpec(
+        teacher=f"{model}+{RESOURCES / 'demo' / 'teacher-adapter'}",
+        student=str(model),
+        preset=preset,
+        teacher_load=load,
+        student_load=load,
+        control_pair="Control pair: this student was never trained on this teacher.",
+        seed=seed,
+    )
