@@ -31,6 +31,8 @@ from core.runs.events import (
 from core.runs.folder import RunFolder
 
 CANCEL_GRACE_MS: Final = 3000
+FRAME_MS: Final = 16
+"""Lines are gathered for one frame of the screen, so that a flood becomes at most sixty batches a second."""
 ENGINE_MODULE: Final = "core.engine.worker"
 EXIT_CANCELLED: Final = 130
 _ROOT: Final = Path(__file__).resolve().parents[2]
@@ -136,13 +138,17 @@ class EngineProcess(QObject):
         environment.insert("PYTHONPATH", os.pathsep.join(path for path in paths if path))
         self._process.setProcessEnvironment(environment)
         self._process.setStandardErrorFile(str(self._log), QProcess.OpenModeFlag.Append)
-        self._process.readyReadStandardOutput.connect(self._read)
+        self._process.readyReadStandardOutput.connect(self._on_ready)
         self._process.errorOccurred.connect(self._on_error)
         self._process.finished.connect(self._on_finished)
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(grace_ms)
         self._timer.timeout.connect(self.kill)
+        self._pause = QTimer(self)
+        self._pause.setSingleShot(True)
+        self._pause.setInterval(FRAME_MS)
+        self._pause.timeout.connect(self._read)
 
     @property
     def pid(self) -> int:
@@ -176,9 +182,13 @@ class EngineProcess(QObject):
         self.kill()
         self._process.waitForFinished(ms)
 
+    def _on_ready(self) -> None:
+        if not self._pause.isActive():
+            self._pause.start()
+
     def _read(self) -> None:
         batch: list[Event] = []
-        for line in self._splitter.feed(self._process.readAllStandardOutput().data()):
+        for line in self._splitter.feed(bytes(self._process.readAllStandardOutput().data())):
             event = decode_event(line)
             if event is None:
                 self._bad_lines += 1
@@ -229,6 +239,7 @@ class EngineProcess(QObject):
             return
         self._ended = True
         self._timer.stop()
+        self._pause.stop()
         with contextlib.suppress(OSError):
             if self._log.stat().st_size == 0:
                 self._log.unlink()
