@@ -16,7 +16,8 @@ from core import __version__
 from core.errors import ForeshotError, InputError
 from core.runs.folder import RunFolder, write_atomic
 from core.specs import AuditSpec, JobSpec, LoadOptions, ScanSpec, SuiteSpec
-from core.types import RESOURCES, ModelRef
+from core.specs.demo import demo_spec, small_model_folder
+from core.types import ModelRef
 
 EPILOG = "Nothing leaves this machine. Only `model` and `demo` fetch something: the small model, once, if it is absent."
 
@@ -68,7 +69,7 @@ def _inspect(arguments: argparse.Namespace) -> int:
 def _model(arguments: argparse.Namespace) -> int:
     from core.engine.smallmodel import fetch_small_model
 
-    print(fetch_small_model(Path(arguments.out) if arguments.out else default_small_model(), progress=_say))
+    print(fetch_small_model(Path(arguments.out) if arguments.out else small_model_folder(), progress=_say))
     return 0
 
 
@@ -108,7 +109,7 @@ def _audit(arguments: argparse.Namespace) -> int:
 
 
 def _demo(arguments: argparse.Namespace) -> int:
-    model = Path(os.environ.get("FORESHOT_MODEL") or default_small_model())
+    model = small_model_folder()
     if not (model / "config.json").exists():
         from core.engine.smallmodel import fetch_small_model
 
@@ -148,26 +149,6 @@ def _reindex(arguments: argparse.Namespace) -> int:
 
 
 # shared parts
-
-
-def demo_spec(model: Path, load: LoadOptions, preset: str = "quick", seed: int = 0) -> AuditSpec:
-    """The demo pair: the small model with our planted adapter as teacher, the plain model as student."""
-    return AuditSpec(
-        teacher=f"{model}+{RESOURCES / 'demo' / 'teacher-adapter'}",
-        student=str(model),
-        preset=preset,
-        teacher_load=load,
-        student_load=load,
-        control_pair="Control pair: this student was never trained on this teacher.",
-        seed=seed,
-    )
-
-
-def default_small_model() -> Path:
-    """Where ``make model`` puts the small real model."""
-    import platformdirs
-
-    return Path(platformdirs.user_cache_dir("foreshot", appauthor=False)) / "models" / "smollm2-135m-instruct"
 
 
 def _audit_spec(arguments: argparse.Namespace, teacher: str, student: str | None, control: str) -> AuditSpec:

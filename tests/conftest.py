@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 
-from core.__main__ import default_small_model
+from core.specs.demo import small_model_folder
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -15,7 +14,7 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 @pytest.fixture(scope="session")
 def small_model() -> Path:
     """SmolLM2-135M-Instruct as a plain folder; `make model` makes it."""
-    path = Path(os.environ.get("FORESHOT_MODEL") or default_small_model())
+    path = small_model_folder()
     if not (path / "config.json").exists():
         pytest.skip("the small real model is absent: run `make model`")
     return path
