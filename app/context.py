@@ -14,7 +14,9 @@ from core.specs import JobSpec, LoadOptions
 from core.types import ModelRef
 
 if TYPE_CHECKING:
+    from app.jobs.model_reader import ModelReader
     from core.catalog import ModelCard
+    from core.runs.index import RunIndex
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,8 @@ class Jobs(Protocol):
 
     def cancel(self, run_id: str) -> None: ...
 
+    def shutdown(self) -> None: ...
+
 
 class Context(QObject):
     """Shared state of the window.
@@ -45,13 +49,15 @@ class Context(QObject):
         teacher, student: the chosen pair, None where nothing was dropped yet.
         runs_dir: where run folders lie.
         settings: small facts about the window that survive it (ini file in the data folder).
-        jobs: the queue; set by ``app.application``.
+        jobs, index, reader: the queue, the history, the reader of model folders; set by ``app.application``.
+        folders: run folders touched in this session, by run id. running: ids of those in progress.
 
     Signals:
         pair_changed: teacher, student or a card of theirs is another one.
         run_started(run_id), run_event(run_id, Event), run_finished(run_id, Outcome).
         page_requested(name), error_shown(message, hint, action): answered by the main window.
-        run_opened(Path): a finished run should be shown on its pages.
+        run_opened(Path): a run should be shown on its pages.
+        choose_requested(role), paths_dropped(list[Path], role): a page wants a model in a place; role may be "".
     """
 
     pair_changed = Signal()
@@ -62,6 +68,8 @@ class Context(QObject):
     page_requested = Signal(str)
     error_shown = Signal(str, str, object)
     run_opened = Signal(object)
+    choose_requested = Signal(str)
+    paths_dropped = Signal(list, str)
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -70,7 +78,12 @@ class Context(QObject):
         self.runs_dir: Path = data_dir() / "runs"
         self.settings = QSettings(str(data_dir() / "window.ini"), QSettings.Format.IniFormat)
         self.jobs: Jobs | None = None
+        self.index: RunIndex | None = None
+        self.reader: ModelReader | None = None
         self.folders: dict[str, RunFolder] = {}
+        self.running: set[str] = set()
+        self.run_started.connect(self.running.add)
+        self.run_finished.connect(lambda run_id, _outcome: self.running.discard(run_id))
 
     def set_pair(self, teacher: ModelChoice | None, student: ModelChoice | None) -> None:
         """Choose both places at once; announces only a real change."""
@@ -116,3 +129,11 @@ class Context(QObject):
     def show_error(self, message: str, hint: str, action: tuple[str, object] | None = None) -> None:
         """Show the inline banner: what happened, what to do, and one button ``(label, callable)`` that does it."""
         self.error_shown.emit(message, hint, action)
+
+    def shutdown(self) -> None:
+        """End what runs: called when the window closes."""
+        if self.jobs is not None:
+            self.jobs.shutdown()
+        if self.reader is not None:
+            self.reader.wait()
+        self.settings.sync()

@@ -229,7 +229,9 @@ def apply(app: QApplication) -> None:
     app.setStyle(QStyleFactory.create("Fusion"))
     app.setFont(ui_font())
     _paint(app)
-    QGuiApplication.styleHints().colorSchemeChanged.connect(lambda _scheme: _paint(app))
+    if not app.property("follows_the_system"):
+        app.setProperty("follows_the_system", True)
+        QGuiApplication.styleHints().colorSchemeChanged.connect(lambda _scheme: _paint(app))
 
 
 def _paint(app: QApplication) -> None:
