@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Sequence
+from typing import cast
 
 from PySide6.QtCore import QByteArray, QTimer
 from PySide6.QtWidgets import QApplication
@@ -43,6 +44,9 @@ def build_window(engine: Sequence[str] = ("-m", ENGINE_MODULE)) -> MainWindow:
     geometry = context.settings.value("geometry")
     if isinstance(geometry, QByteArray):
         window.restoreGeometry(geometry)
+    scheme = context.settings.value("scheme")
+    if scheme in ("light", "dark"):
+        window.set_scheme(cast(theme.Scheme, scheme))
     for note in context.index.notes:
         context.show_error(note, "Nothing needs to be done.")
     return window

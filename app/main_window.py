@@ -13,6 +13,7 @@ from typing import Final, cast
 from PySide6.QtCore import QUrl
 from PySide6.QtGui import QCloseEvent, QDesktopServices, QDragEnterEvent, QDropEvent, QGuiApplication
 from PySide6.QtWidgets import (
+    QApplication,
     QFileDialog,
     QFrame,
     QHBoxLayout,
@@ -157,9 +158,12 @@ class MainWindow(QMainWindow):
         add("clear", "Take both models away", lambda: self.context.set_pair(None, None))
         add("audit", "Audit this pair", self.audit, "Ctrl+Return")
         add("scan.one", "Scan one model", self.scan_one, "Ctrl+Shift+Return")
-        add("demo", "See the demo", self.demo)
+        add("demo", "See the demo", self.demo, "Ctrl+D")
         add("cancel", "Cancel the running job", self.cancel_job, "Ctrl+.")
         add("palette", "Show all commands", self.show_palette, "Ctrl+K")
+        schemes: tuple[theme.Scheme, ...] = ("system", "light", "dark")
+        for scheme in schemes:
+            add(f"scheme.{scheme}", f"Colours: {scheme}", partial(self.set_scheme, scheme))
         add("quit", "Quit", self.close, "Ctrl+Q")
         self._on_pair()
         self._show_queue()
@@ -385,6 +389,12 @@ class MainWindow(QMainWindow):
         self.tray.set_waiting(len(getattr(self.context.jobs, "waiting", ())))
 
     # the rest
+
+    def set_scheme(self, scheme: theme.Scheme) -> None:
+        self.context.settings.setValue("scheme", scheme)
+        app = QApplication.instance()
+        assert isinstance(app, QApplication)
+        theme.set_scheme(app, scheme)
 
     def show_palette(self) -> None:
         if self._palette is None:

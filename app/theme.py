@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from functools import lru_cache
-from typing import Final
+from typing import Final, Literal
 
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QColor, QFont, QFontDatabase, QGuiApplication, QPalette
@@ -71,7 +71,7 @@ LIGHT: Final = Tokens(
     muted="#65696e",
     accent="#2b5c73",
     teacher="#46698b",
-    student="#a5631f",
+    student="#95581a",
     needle="#9c2a2a",
     control="#b7bac0",
     highlight="#f0d9bf",
@@ -93,7 +93,7 @@ DARK: Final = Tokens(
     accent="#6aa9cc",
     teacher="#7db0d8",
     student="#e29a58",
-    needle="#e0696a",
+    needle="#ea8283",
     control="#b9bdc3",
     highlight="#5b3b12",
     on_highlight="#f3d3a8",
@@ -105,7 +105,13 @@ DARK: Final = Tokens(
 )
 
 
+Scheme = Literal["system", "light", "dark"]
+_forced: Scheme = "system"
+
+
 def is_dark() -> bool:
+    if _forced != "system":
+        return _forced == "dark"
     return QGuiApplication.styleHints().colorScheme() == Qt.ColorScheme.Dark
 
 
@@ -191,6 +197,12 @@ QFrame#banner { background: @sunken; border: none; border-bottom: 1px solid @hai
     border-left: 4px solid @sev_high; }
 QLabel#muted { color: @muted; }
 QLabel#heading { color: @text; font-weight: 600; }
+QLabel#teacher { color: @teacher; }
+QLabel#student { color: @student; }
+QLabel#sev_high { color: @sev_high; }
+QLabel#sev_medium { color: @sev_medium; }
+QLabel#sev_low { color: @sev_low; }
+QLabel#sev_info { color: @sev_info; }
 QLabel#code { background: @sunken; border-radius: 6px; padding: 8px; }
 QPushButton { background: @surface; color: @text; border: 1px solid @hairline; border-radius: 6px; padding: 5px 12px; }
 QPushButton:hover { background: @sunken; }
@@ -204,11 +216,16 @@ QLineEdit, QPlainTextEdit, QTextEdit { background: @surface; border: 1px solid @
 QLineEdit:focus, QPlainTextEdit:focus, QTextEdit:focus { border: 1px solid @accent; }
 QTableView, QTreeView, QListView { background: @surface; border: none; outline: none; gridline-color: transparent;
     selection-background-color: @sunken; selection-color: @text; }
-QTableView::item, QTreeView::item, QListView::item { border-bottom: 1px solid @hairline; padding: 0 8px; color: @text; }
-QTableView::item:selected, QTreeView::item:selected, QListView::item:selected { background: @sunken; color: @text; }
+QTableView::item, QTreeView::item, QListView::item { border-bottom: 1px solid @hairline; padding: 0 8px; }
+QTableView::item:selected, QTreeView::item:selected, QListView::item:selected { background: @sunken; }
 QHeaderView { background: @surface; border: none; }
 QHeaderView::section { background: @surface; color: @muted; border: none; border-bottom: 1px solid @hairline;
-    padding: 4px 8px; font-weight: 400; }
+    padding: 4px 11px; font-weight: 400; }
+QScrollBar:vertical { background: transparent; width: 10px; margin: 0; }
+QScrollBar:horizontal { background: transparent; height: 10px; margin: 0; }
+QScrollBar::handle { background: @control; border-radius: 3px; margin: 2px; min-height: 28px; min-width: 28px; }
+QScrollBar::add-line, QScrollBar::sub-line { width: 0; height: 0; }
+QScrollBar::add-page, QScrollBar::sub-page { background: transparent; }
 QSplitter::handle { background: transparent; }
 QScrollArea, QScrollArea > QWidget > QWidget#page { background: transparent; border: none; }
 QProgressBar { background: @sunken; border: none; border-radius: 3px; max-height: 6px; min-height: 6px; }
@@ -232,6 +249,13 @@ def apply(app: QApplication) -> None:
     if not app.property("follows_the_system"):
         app.setProperty("follows_the_system", True)
         QGuiApplication.styleHints().colorSchemeChanged.connect(lambda _scheme: _paint(app))
+
+
+def set_scheme(app: QApplication, scheme: Scheme) -> None:
+    """Light or dark whatever the system says, or again as it says."""
+    global _forced
+    _forced = scheme
+    _paint(app)
 
 
 def _paint(app: QApplication) -> None:

@@ -236,7 +236,7 @@ class ModelsPage(Page):
             line.setSpacing(12)
             mark = label(_SEVERITY[finding.severity], size=theme.SMALL, bold=True)
             mark.setFixedWidth(76)
-            mark.setStyleSheet(f"color: {getattr(theme.tokens(), 'sev_' + finding.severity)};")
+            mark.setObjectName(f"sev_{finding.severity}")
             line.addWidget(mark, 0, Qt.AlignmentFlag.AlignTop)
             words = QVBoxLayout()
             words.setSpacing(0)

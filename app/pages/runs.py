@@ -29,7 +29,7 @@ class RunsPage(Page):
         self.search.setPlaceholderText("Search models, jobs and results")
         self.search.setAccessibleName("Search runs")
         self.search.setClearButtonEnabled(True)
-        self.search.setMaximumWidth(340)
+        self.search.setFixedWidth(340)
         self.search.textChanged.connect(lambda _text: self.refresh(sync=False))
         self.model = history_table()
         self.table = table_view(self.model, "Runs", row_height=32)

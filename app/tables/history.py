@@ -35,10 +35,10 @@ def _says(row: RunRow) -> str:
 def history_table() -> RowTable[RunRow]:
     return RowTable[RunRow](
         (
-            Column("started", lambda r: r.created.strftime("%Y-%m-%d %H:%M"), width=140),
+            Column("started", lambda r: r.created.strftime("%Y-%m-%d %H:%M"), width=156),
             Column("job", lambda r: r.job, width=72),
             Column("models", lambda r: r.models, mono=True, width=320),
-            Column("status", status, width=112),
+            Column("status", status, width=124),
             Column("what it says", _says, muted=True),
         )
     )

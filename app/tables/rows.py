@@ -94,7 +94,7 @@ def table_view(model: RowTable[Any], name: str, row_height: int = 28) -> QTableV
     view.setTabKeyNavigation(False)
     view.setShowGrid(False)
     view.setWordWrap(False)
-    view.setTextElideMode(Qt.TextElideMode.ElideMiddle)
+    view.setTextElideMode(Qt.TextElideMode.ElideRight)
     view.verticalHeader().setVisible(False)
     view.verticalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
     view.verticalHeader().setDefaultSectionSize(row_height)

@@ -18,13 +18,13 @@ class Banner(QFrame):
         self.message = label(bold=True, wrap=True)
         self.hint = label(wrap=True)
         self.action = QPushButton()
+        self.action.setAccessibleName("Next step")
         self._callback: Callable[[], object] | None = None
         self.action.clicked.connect(lambda _checked=False: self._act())
-        close = QToolButton()
+        self._close = close = QToolButton()
         close.setAccessibleName("Dismiss the message")
         close.setToolTip("Dismiss")
         close.setAutoRaise(True)
-        close.setIcon(icon("close", theme.tokens().color("muted")))
         close.clicked.connect(lambda _checked=False: self.hide())
         words = QVBoxLayout()
         words.setSpacing(2)
@@ -47,6 +47,7 @@ class Banner(QFrame):
             self.action.setText(action[0])
             self.action.setAccessibleName(action[0])
         self.action.setVisible(action is not None)
+        self._close.setIcon(icon("close", theme.tokens().color("muted")))
         self.setAccessibleName(f"{message} {hint}")
         self.show()
 

@@ -38,6 +38,7 @@ class DropTarget(QFrame):
         self.setMinimumSize(300, 196)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.heading = label(role.capitalize(), size=theme.LEAD, bold=True)
+        self.heading.setObjectName(role)
         self.name = ElidedLabel(font=theme.ui_font(theme.LEAD, QFont.Weight.DemiBold))
         self.line = label(muted=True, wrap=True)
         self.line.setAlignment(_CENTRE)
@@ -78,7 +79,7 @@ class DropTarget(QFrame):
             return error.message
         if card is None:
             return "reading its files…"
-        parts = [card.architecture or card.model_type or "unknown architecture"]
+        parts = [(card.architecture or card.model_type or "unknown architecture").removesuffix("ForCausalLM")]
         if card.parameters:
             parts.append(parameters(card.parameters))
         parts.append(gigabytes(sum(f.bytes for f in card.files)))
@@ -106,7 +107,6 @@ class DropTarget(QFrame):
         painter.setPen(pen)
         painter.setBrush(t.color("sunken" if self._over else "surface"))
         painter.drawRoundedRect(QRectF(self.rect()).adjusted(1, 1, -1, -1), 10, 10)
-        self.heading.setStyleSheet(f"color: {getattr(t, self.role)};")
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:
         if dropped_paths(event):
