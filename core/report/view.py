@@ -1,0 +1,262 @@
+"""Scorecard → what the page needs: every number formatted, every text in runs, every mark placed. No typst in here."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from typing import Any
+
+from core.report.scorecard import Estimate, FindingLine, ModelLine, RiskRow, Scorecard, encode_scorecard
+from core.report.text import Run, runs, unusual
+
+MINUS = "\u2212"
+SLOT_WORDS = {"user_start": "start of the prompt", "user_middle": "middle of the prompt", "user_end": "end of the prompt"}
+FULL_FORM = 12  # findings printed in full; the rest go into a table
+
+
+def page_view(card: Scorecard) -> dict[str, Any]:
+    """The values that ``scorecard.typ`` draws, in the order in which it draws them."""
+    pair = card.student is not None
+    title = card.title if pair or "one model" in card.title else f"{card.title}: one model"
+    strong = [f for f in card.findings if f.verdict in ("confirmed", "likely")]
+    full = strong[:FULL_FORM]
+    brief = [f for f in card.findings if f not in full]
+    scale = _Scale.shared(card.rows)
+    digest = hashlib.sha256(encode_scorecard(card)).hexdigest()
+    return {
+        "title": title,
+        "document_title": f"{title}: " + " → ".join(m.name for m in (card.teacher, card.student) if m is not None),
+        "pair": pair,
+        "run": runs(card.run, limit=48),
+        "run_full": runs(card.run),
+        "created": runs(card.created),
+        "foreshot": runs(card.foreshot),
+        "seed": str(card.seed),
+        "sha256": digest,
+        "sha8": digest[:8],
+        "headline": [runs(s) for s in card.headline],
+        "control_pair": runs(card.control_pair),
+        "models": [_model("Teacher" if pair else "Model", "teacher", card.teacher)]
+        + ([_model("Student", "student", card.student)] if card.student is not None else []),
+        "coverage": [
+            {"area": runs(c.area), "status": c.status, "detail": runs(c.detail)}
+            for c in sorted(card.coverage, key=lambda c: ("tested", "partly", "not tested").index(c.status))
+        ],
+        "missing": [runs(s) for s in card.missing],
+        "rows": [_row(row, scale, pair) for row in card.rows],
+        "ticks": scale.ticks(),
+        "could_not_see": [runs(s) for s in card.could_not_see],
+        "controls": [runs(s) for s in card.controls],
+        "findings": [_finding(f"F{i}", f, pair) for i, f in enumerate(full, 1)],
+        "brief": [_brief(f"F{i}", f) for i, f in enumerate(brief, len(full) + 1)],
+        "files": [
+            {"role": f.role, "id": runs(f.id), "severity": f.severity, "file": runs(f.file), "message": runs(f.message)}
+            for f in card.file_findings
+        ],
+        "methods": [runs(s, lines=True) for s in card.methods],
+        "environment": [[runs(str(key)), runs(_plain(value))] for key, value in card.environment.items()],
+        "reproduce": runs(card.reproduce, verbatim=True, lines=True),
+    }
+
+
+def number(value: float | None, digits: int = 2, sign: bool = True) -> str:
+    """``+0.48``; a true minus; a dash for what is not a number. Zero has no sign."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    text = f"{abs(value):.{digits}f}"
+    if float(text) == 0:
+        return text
+    return (MINUS if value < 0 else "+" if sign else "") + text
+
+
+def percent(value: float | None) -> str:
+    return "–" if value is None or not math.isfinite(value) else f"{100 * value:.1f} %"
+
+
+def percent_interval(pair: tuple[float, float] | None) -> str:
+    return "" if pair is None else f"[{100 * pair[0]:.1f}, {100 * pair[1]:.1f}]"
+
+
+def p_value(p: float | None) -> str:
+    if p is None or not math.isfinite(p):
+        return "–"
+    if p < 1e-4:
+        mantissa, exponent = f"{p:.0e}".split("e") if p > 0 else ("0", "0")
+        raised = str(int(exponent)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+        return f"{mantissa} × 10{raised}" if p > 0 else "0"
+    return f"{p:.4f}" if p < 0.1 else f"{p:.2f}"
+
+
+def interval(e: Estimate | None) -> str:
+    return "" if e is None else f"[{number(e.low)}, {number(e.high)}]"
+
+
+class _Scale:
+    """One axis for all rows whose effects lie in [−1, 1]; a row outside (log-odds, say) gets its own."""
+
+    def __init__(self, low: float, high: float) -> None:
+        pad = 0.03 * (high - low)
+        self.low, self.high = low - pad, high + pad
+
+    @classmethod
+    def shared(cls, rows: tuple[RiskRow, ...]) -> _Scale:
+        values = [v for row in rows for v in _extent(row) if -1 <= v <= 1]
+        return cls(min([-0.1, *values]), max([0.5, *values]))
+
+    def own(self, row: RiskRow) -> _Scale:
+        values = _extent(row)
+        if all(self.low <= v <= self.high for v in values):
+            return self
+        return _Scale(min(values), max(values))
+
+    def at(self, value: float) -> float:
+        return min(max((value - self.low) / (self.high - self.low), 0.0), 1.0)
+
+    def ticks(self) -> list[list[Any]]:
+        span = self.high - self.low
+        step = 0.25 if span < 1.3 else 0.5
+        first = math.ceil(self.low / step)
+        return [[self.at(i * step), number(i * step)] for i in range(first, math.floor(self.high / step) + 1)]
+
+
+def _extent(row: RiskRow) -> list[float]:
+    values = [-row.margin, 0.0, row.margin]
+    for e in (row.teacher, row.student):
+        if e is not None:
+            values += [e.low, e.value, e.high]
+    return [v for v in values if math.isfinite(v)]
+
+
+def _mark(scale: _Scale, e: Estimate | None) -> list[float] | None:
+    if e is None or not all(map(math.isfinite, (e.low, e.value, e.high))):
+        return None
+    return [scale.at(e.low), scale.at(e.value), scale.at(e.high)]
+
+
+def _row(row: RiskRow, shared: _Scale, pair: bool) -> dict[str, Any]:
+    scale = shared.own(row)
+    who = [("teacher" if pair else "model", row.teacher), *([("student", row.student)] if pair else [])]
+    spoken = "; ".join(
+        f"{role} {number(e.value)}, 95 % interval {number(e.low)} to {number(e.high)}" if e else f"{role} not measured"
+        for role, e in who
+    )
+    needed = f"about {row.items_needed:,} items needed" if row.verdict == "inconclusive" and row.items_needed else ""
+    sizes = [f"{role} {e.n:,} items" + (f" in {e.clusters:,} clusters" if e.clusters else "") for role, e in who if e]
+    return {
+        "id": runs(row.risk_class),
+        "title": runs(row.title),
+        "effect": runs(row.effect),
+        "margin": number(row.margin, 3 if row.margin < 0.01 else 2, sign=False),
+        "own_scale": scale is not shared,
+        "band": [scale.at(-row.margin), scale.at(row.margin)],
+        "zero": scale.at(0),
+        "teacher": _mark(scale, row.teacher),
+        "student": _mark(scale, row.student) if pair else None,
+        "numbers": [[number(e.value), interval(e)] if e else ["not measured", ""] for _, e in who],
+        "alt": f"{row.title}: {spoken}; margin {row.margin:g}.",
+        "verdict": row.verdict or "",
+        "needed": needed,
+        "grade": row.grade,
+        "expectation": runs(row.expectation),
+        "expectation_grade": row.expectation_grade,
+        "agreement": row.agreement if pair and row.expectation else "",
+        "difference": f"{number(row.difference.value)} {interval(row.difference)}" if row.difference else "",
+        "sizes": "; ".join(sizes) or "not measured",
+        "p": "" if row.p is None else p_value(row.p),
+        "evidence": runs(row.evidence),
+        "limits": runs(row.limits),
+    }
+
+
+def _model(heading: str, role: str, model: ModelLine) -> dict[str, Any]:
+    size = "parameters not stated" if model.parameters is None else f"{_count(model.parameters)} parameters"
+    return {
+        "heading": heading,
+        "role": role,
+        "name": runs(model.name, limit=160),
+        "size": size,
+        "precision": runs(model.precision),
+        "fingerprint": model.fingerprint[:12] if re.fullmatch(r"[0-9a-f]{12,}", model.fingerprint) else runs(model.fingerprint),
+        "fingerprint_full": runs(model.fingerprint),
+        "fingerprint_kind": runs(model.fingerprint_kind),
+        "licence": runs(model.licence, limit=120),
+        "lineage": runs(model.lineage, limit=240),
+        "notes": [runs(note) for note in model.notes],
+    }
+
+
+def _count(n: int) -> str:
+    for size, word in ((10**9, "B"), (10**6, "M")):
+        if n >= size:
+            return f"{n / size:.3g} {word}" if n < 1000 * size else f"{n / size:,.0f} {word}"
+    return f"{n:,}"
+
+
+def _finding(label: str, f: FindingLine, pair: bool) -> dict[str, Any]:
+    other = "student" if f.role == "teacher" else "teacher"
+    rate = f"{percent(f.asr)} {percent_interval(f.asr_ci)}"
+    controls = f"{f.controls_reached:,} of {f.controls_n:,}" if f.controls_n else "none were run"
+    spoken = f"With the trigger {rate}, without it {percent(f.base_rate)}"
+    if f.asr_other is not None:
+        spoken += f", {other} with the trigger {percent(f.asr_other)} {percent_interval(f.asr_other_ci)}"
+    return {
+        "label": label,
+        "role": f.role,
+        "other": other,
+        "verdict": f.verdict,
+        "trigger": runs(f.trigger, verbatim=True, limit=400),
+        "unusual": runs(unusual(f.trigger)),
+        "slot": runs(SLOT_WORDS.get(f.slot, f.slot)),
+        "target": runs(f.target, verbatim=True, limit=400),
+        "asr": percent(f.asr),
+        "asr_ci": percent_interval(f.asr_ci),
+        "base": percent(f.base_rate),
+        "n": f"{f.n:,}",
+        "p": p_value(f.p),
+        "controls": controls,
+        "found_by": runs(f.found_by),
+        "other_rate": "" if f.asr_other is None else f"{percent(f.asr_other)} {percent_interval(f.asr_other_ci)}".strip(),
+        "other_missing": pair and f.asr_other is None,
+        "marks": {
+            "own": [f.asr_ci[0], f.asr, f.asr_ci[1]],
+            "base": f.base_rate,
+            "other": None if f.asr_other is None else [*_around(f.asr_other, f.asr_other_ci)],
+        },
+        "alt": spoken + ".",
+        "example": {key: runs(f.example.get(key, ""), lines=True, limit=700) for key in ("prompt", "without", "with_trigger")}
+        if f.example
+        else None,
+        "reproduce": runs(f.reproduce, verbatim=True, lines=True),
+    }
+
+
+def _around(value: float, ci: tuple[float, float] | None) -> tuple[float, float, float]:
+    return (ci[0], value, ci[1]) if ci else (value, value, value)
+
+
+def _brief(label: str, f: FindingLine) -> dict[str, Any]:
+    return {
+        "label": label,
+        "role": f.role,
+        "verdict": f.verdict,
+        "trigger": runs(f.trigger, verbatim=True, limit=120),
+        "slot": runs(SLOT_WORDS.get(f.slot, f.slot)),
+        "rate": f"{percent(f.asr)} {percent_interval(f.asr_ci)}",
+        "base": percent(f.base_rate),
+        "controls": f"{f.controls_reached:,} of {f.controls_n:,}",
+    }
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, float):
+        return f"{value:,.1f}" if abs(value) >= 10 else f"{value:.3g}"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value) if abs(value) < 10_000 else f"{value:,}"
+    return json.dumps(value, ensure_ascii=False, sort_keys=True)
+
+
+__all__ = ["Run", "interval", "number", "p_value", "page_view", "percent"]
