@@ -104,8 +104,8 @@ class Context(QObject):
             self.show_error(error.message, error.hint)
             return ""
         self.folders[folder.id] = folder
-        self.run_queued.emit(folder.id)
         self.jobs.submit(folder)
+        self.run_queued.emit(folder.id)
         return folder.id
 
     def run_folder(self, run_id: str) -> Path:

@@ -56,7 +56,7 @@ class ModelsPage(Page):
         self.detail = QVBoxLayout()
         self.detail.setContentsMargins(0, 0, 0, 0)
         self.detail.setSpacing(12)
-        self._shown: ModelRow | None = None
+        self._shown: tuple[ModelRow | None, ModelChoice | None, ModelChoice | None] | None = None
         self._build()
         if context.reader is not None:
             context.reader.card_ready.connect(lambda _ref: self.refresh())
@@ -117,9 +117,8 @@ class ModelsPage(Page):
             ModelRow(ref, self._place(ref), reader.card(ref) if reader else None, reader.error(ref) if reader else None)
             for ref in self.refs
         ]
-        if rows == self.model.rows:
-            return
-        self.model.set_rows(rows)
+        if rows != self.model.rows:
+            self.model.set_rows(rows)
         self.empty.setVisible(not rows)
         self.table.setVisible(bool(rows))
         at = next((n for n, r in enumerate(rows) if r.ref == chosen), 0)
@@ -136,8 +135,11 @@ class ModelsPage(Page):
     def _show_detail(self) -> None:
         index: QModelIndex = self.table.currentIndex()
         row = self.model.rows[index.row()] if index.isValid() else None
+        wanted = (row, self.context.teacher, self.context.student)
+        if wanted == self._shown:
+            return
         clear(self.detail)
-        self._shown = row
+        self._shown = wanted
         if row is None:
             return
         if row.card is None and row.error is None and self.context.reader is not None:
@@ -190,6 +192,7 @@ class ModelsPage(Page):
     def _quant_box(self, row: ModelRow) -> QComboBox:
         box = QComboBox()
         box.setAccessibleName("Precision that the model is loaded in")
+        box.view().setAccessibleName("Precisions")
         box.addItems(["its own precision", "int8", "nf4"])
         choice = self.context.teacher if "teacher" in row.place else self.context.student
         if choice is not None:

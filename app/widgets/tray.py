@@ -73,9 +73,7 @@ class Tray(QFrame):
         self.bar.setAccessibleName("Progress of the running job")
         self.text = ElidedLabel(muted=True)
         self.text.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        self.cancel = button(
-            "Cancel", self.cancel_asked.emit, tip="Ask the job to stop (Ctrl+.); twice: at once"
-        )
+        self.cancel = button("Cancel", self.cancel_asked.emit, tip="Ask the job to stop (Ctrl+.); twice: at once")
         self.memory = QProgressBar()
         self.memory.setTextVisible(False)
         self.memory.setRange(0, _THOUSAND)
