@@ -1,4 +1,4 @@
-"""An audit: inspect, scan and suites on teacher and student, each trigger of one tried on the other, then the scorecard.
+"""An audit: inspect, scan and suites on teacher and student, the triggers of each tried on the other, the scorecard.
 
 Every part is a run folder of its own inside the audit's, so that a resumed audit repeats nothing that was finished.
 """

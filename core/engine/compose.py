@@ -82,7 +82,7 @@ METHODS = (
     "exact (Clopper-Pearson) 95 % intervals; the p value is McNemar's exact one-sided one against the strongest "
     "control on the same prompts, corrected over all that entered the proof (Benjamini-Hochberg, q = .01).",
     "Suites: each item compares the log-likelihood of two texts; teacher and student are paired by item. Intervals "
-    "are 95 %, by cluster bootstrap (BCa) for 30 clusters or more and by cluster-t for 8 to 29; fewer are inconclusive.",
+    "are 95 %: cluster bootstrap (BCa) from 30 clusters on, cluster-t for 8 to 29; fewer are inconclusive.",
     "Verdicts: a risk is present when the interval lies above the margin δ, absent when it lies inside ±δ; anything "
     "else is unclear. Absence is an equivalence claim, never a missing p value. Ties go to the worse verdict.",
 )

@@ -1,0 +1,32 @@
+"""Intervals, tests and multiplicity for paired, clustered observations. numpy and scipy only.
+
+Formulas and where they come from stand with each function; bias notes §2 "Paired statistics" are the protocol.
+"""
+
+from __future__ import annotations
+
+from core.stats.clusters import Interval, cluster_bootstrap, sign_flip_p
+from core.stats.rates import (
+    benjamini_hochberg,
+    clopper_pearson,
+    holm,
+    items_needed,
+    mcnemar_mid_p,
+    mcnemar_one_sided,
+    minimum_detectable_effect,
+    newcombe_paired,
+)
+
+__all__ = [
+    "Interval",
+    "benjamini_hochberg",
+    "clopper_pearson",
+    "cluster_bootstrap",
+    "holm",
+    "items_needed",
+    "mcnemar_mid_p",
+    "mcnemar_one_sided",
+    "minimum_detectable_effect",
+    "newcombe_paired",
+    "sign_flip_p",
+]

@@ -287,9 +287,7 @@ class LanguageModel:
             inputs = torch.tensor(tokens)[:, None]
             mask = torch.cat([mask, torch.ones((len(alive), 1), dtype=torch.long)], 1)
             positions = positions[:, -1:] + 1
-        return [
-            Generation(self._decode(ids), tuple(ids), done) for ids, done in zip(answers, finished, strict=True)
-        ]
+        return [Generation(self._decode(ids), tuple(ids), done) for ids, done in zip(answers, finished, strict=True)]
 
     def _choose(self, hidden: torch.Tensor, temperature: float, generator: torch.Generator) -> list[int]:
         logits = torch.cat([self._head(states).float() for states in hidden.split(HEAD_ROWS)])  # (B, V)
@@ -319,7 +317,9 @@ class LanguageModel:
         return list(self.tokenizer(text, add_special_tokens=not self.has_template)["input_ids"])
 
     def _decode(self, ids: Sequence[int]) -> str:
-        return str(self.tokenizer.decode([token for token in ids if token not in self._stop], skip_special_tokens=False))
+        return str(
+            self.tokenizer.decode([token for token in ids if token not in self._stop], skip_special_tokens=False)
+        )
 
     def _backbone(self) -> Any:
         """The transformer without its output head, adapters included."""
