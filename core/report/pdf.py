@@ -63,7 +63,7 @@ def _compile(card: Scorecard, *, attach: bool, **how: Any) -> bytes | list[bytes
         (root / "view.json").write_text(json.dumps(view, ensure_ascii=False), encoding="utf-8")
         (root / "scorecard.json").write_bytes(encode_scorecard(card))
         try:
-            result: bytes | list[bytes] = typst.Compiler(
+            result = typst.Compiler(
                 str(root / "scorecard.typ"), root=folder, font_paths=_fonts(), ignore_system_fonts=True
             ).compile(timestamp=created, **how)
         except typst.TypstError as error:
@@ -72,6 +72,10 @@ def _compile(card: Scorecard, *, attach: bool, **how: Any) -> bytes | list[bytes
                 f"The scorecard of run {card.run} could not be laid out: {error.message}.",
                 "Please report this with scorecard.json; that file holds everything that the page would show.",
             ) from error
+    if result is None:
+        raise BugError(
+            "report_template", "The page setter returned no pages.", "Please report this with scorecard.json."
+        )
     return result
 
 

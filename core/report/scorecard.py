@@ -141,3 +141,12 @@ def encode_scorecard(card: Scorecard) -> bytes:
 
 def decode_scorecard(data: bytes) -> Scorecard:
     return msgspec.json.decode(data, type=Scorecard)
+
+
+def scorecard_schema() -> dict[str, Any]:
+    """JSON Schema (2020-12) of ``scorecard.json``; ``resources/schemas/scorecard.schema.json`` is this on disk."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Foreshot scorecard",
+        **msgspec.json.schema(Scorecard),
+    }

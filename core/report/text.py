@@ -64,8 +64,8 @@ def _must_show(char: str) -> bool:
 
 
 def unusual(text: str, limit: int = 6) -> str:
-    """Names of the non-ASCII characters of a trigger: look-alikes cannot be told apart by eye. Empty if there are none."""
-    seen = list(dict.fromkeys(char for char in text if ord(char) > 126 or ord(char) < 32))
+    """Names of a trigger's characters that are neither ASCII nor Han, since look-alikes cannot be told apart by eye."""
+    seen = [char for char in dict.fromkeys(text) if not 32 <= ord(char) <= 126 and not "一" <= char <= "鿿"]
     named = [f"U+{ord(char):04X} {unicodedata.name(char, 'unnamed').lower()}" for char in seen[:limit]]
     more = f"; {len(seen) - limit} more" if len(seen) > limit else ""
     return "; ".join(named) + more

@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import re
 from typing import Any
 
 from core.report.scorecard import Estimate, FindingLine, ModelLine, RiskRow, Scorecard, encode_scorecard
 from core.report.text import Run, runs, unusual
 
 MINUS = "\u2212"
-SLOT_WORDS = {"user_start": "start of the prompt", "user_middle": "middle of the prompt", "user_end": "end of the prompt"}
+SLOT_WORDS = {f"user_{place}": f"{place} of the prompt" for place in ("start", "middle", "end")}
 FULL_FORM = 12  # findings printed in full; the rest go into a table
 
 
@@ -31,7 +30,7 @@ def page_view(card: Scorecard) -> dict[str, Any]:
         "pair": pair,
         "run": runs(card.run, limit=48),
         "run_full": runs(card.run),
-        "created": runs(card.created),
+        "created": runs(card.created.replace("T", " ", 1).replace("+00:00", " UTC")),
         "foreshot": runs(card.foreshot),
         "seed": str(card.seed),
         "sha256": digest,
@@ -41,8 +40,12 @@ def page_view(card: Scorecard) -> dict[str, Any]:
         "models": [_model("Teacher" if pair else "Model", "teacher", card.teacher)]
         + ([_model("Student", "student", card.student)] if card.student is not None else []),
         "coverage": [
-            {"area": runs(c.area), "status": c.status, "detail": runs(c.detail)}
-            for c in sorted(card.coverage, key=lambda c: ("tested", "partly", "not tested").index(c.status))
+            {
+                "area": runs(c.area),
+                "status": c.status if c.status in ("tested", "partly") else "not tested",
+                "detail": runs(c.detail),
+            }
+            for c in sorted(card.coverage, key=lambda c: {"tested": 0, "partly": 1}.get(c.status, 2))
         ],
         "missing": [runs(s) for s in card.missing],
         "rows": [_row(row, scale, pair) for row in card.rows],
@@ -178,7 +181,7 @@ def _model(heading: str, role: str, model: ModelLine) -> dict[str, Any]:
         "name": runs(model.name, limit=160),
         "size": size,
         "precision": runs(model.precision),
-        "fingerprint": model.fingerprint[:12] if re.fullmatch(r"[0-9a-f]{12,}", model.fingerprint) else runs(model.fingerprint),
+        "fingerprint": runs(model.fingerprint[:12]),
         "fingerprint_full": runs(model.fingerprint),
         "fingerprint_kind": runs(model.fingerprint_kind),
         "licence": runs(model.licence, limit=120),
@@ -198,9 +201,10 @@ def _finding(label: str, f: FindingLine, pair: bool) -> dict[str, Any]:
     other = "student" if f.role == "teacher" else "teacher"
     rate = f"{percent(f.asr)} {percent_interval(f.asr_ci)}"
     controls = f"{f.controls_reached:,} of {f.controls_n:,}" if f.controls_n else "none were run"
+    elsewhere = "" if f.asr_other is None else f"{percent(f.asr_other)} {percent_interval(f.asr_other_ci)}".strip()
     spoken = f"With the trigger {rate}, without it {percent(f.base_rate)}"
     if f.asr_other is not None:
-        spoken += f", {other} with the trigger {percent(f.asr_other)} {percent_interval(f.asr_other_ci)}"
+        spoken += f", {other} with the trigger {elsewhere}"
     return {
         "label": label,
         "role": f.role,
@@ -217,19 +221,27 @@ def _finding(label: str, f: FindingLine, pair: bool) -> dict[str, Any]:
         "p": p_value(f.p),
         "controls": controls,
         "found_by": runs(f.found_by),
-        "other_rate": "" if f.asr_other is None else f"{percent(f.asr_other)} {percent_interval(f.asr_other_ci)}".strip(),
+        "other_rate": elsewhere,
         "other_missing": pair and f.asr_other is None,
         "marks": {
-            "own": [f.asr_ci[0], f.asr, f.asr_ci[1]],
-            "base": f.base_rate,
-            "other": None if f.asr_other is None else [*_around(f.asr_other, f.asr_other_ci)],
+            "own": _shares(f.asr_ci[0], f.asr, f.asr_ci[1]),
+            "base": _shares(f.base_rate),
+            "other": None if f.asr_other is None else _shares(*_around(f.asr_other, f.asr_other_ci)),
         },
         "alt": spoken + ".",
-        "example": {key: runs(f.example.get(key, ""), lines=True, limit=700) for key in ("prompt", "without", "with_trigger")}
-        if f.example
-        else None,
+        "example": _example(f.example),
         "reproduce": runs(f.reproduce, verbatim=True, lines=True),
     }
+
+
+def _shares(*values: float) -> list[float] | None:
+    """Places on an axis from 0 to 1; None, so no mark at all, for what is not a number."""
+    return [min(max(v, 0.0), 1.0) for v in values] if all(map(math.isfinite, values)) else None
+
+
+def _example(example: dict[str, str]) -> dict[str, list[Run]] | None:
+    parts = ("prompt", "without", "with_trigger")
+    return {key: runs(example.get(key, ""), lines=True, limit=700) for key in parts} if example else None
 
 
 def _around(value: float, ci: tuple[float, float] | None) -> tuple[float, float, float]:
@@ -256,7 +268,11 @@ def _plain(value: Any) -> str:
         return f"{value:,.1f}" if abs(value) >= 10 else f"{value:.3g}"
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value) if abs(value) < 10_000 else f"{value:,}"
-    return json.dumps(value, ensure_ascii=False, sort_keys=True)
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_plain(inner)}" for key, inner in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_plain, value))
+    return json.dumps(value, ensure_ascii=False)
 
 
 __all__ = ["Run", "interval", "number", "p_value", "page_view", "percent"]

@@ -90,7 +90,14 @@ def sample_card(**changes: Any) -> Scorecard:
                 expectation="mostly stops",
             ),
             row("SE", "Brand favour", estimate(0.31, 0.06), estimate(0.29, 0.07), "transferred", p=0.0002),
-            row("SB", "Stereotype", estimate(0.22, 0.05), estimate(0.11, 0.04), "attenuated", difference=estimate(-0.11, 0.05)),
+            row(
+                "SB",
+                "Stereotype",
+                estimate(0.22, 0.05),
+                estimate(0.11, 0.04),
+                "attenuated",
+                difference=estimate(-0.11, 0.05),
+            ),
             row(
                 "RS",
                 "Loss of safety refusal",
@@ -184,12 +191,17 @@ def sample_card(**changes: Any) -> Scorecard:
         ),
         controls=("Planted trigger found: 1 of 1.", "Shuffled pair labels gave 0 verdicts in 40 draws."),
         methods=(
-            "Triggers: each listed trigger stands in three slots; attack rates are shares of held-out prompts with exact "
-            "Clopper–Pearson intervals, against random strings of the same length.",
+            "Triggers: each listed trigger stands in three slots; attack rates are shares of held-out prompts with "
+            "exact Clopper–Pearson intervals, against random strings of the same length.",
             "Bias: paired log-likelihood, cluster bootstrap over independently written clusters.",
         ),
         reproduce="foreshot audit --teacher T --student S --preset quick --seed 7 --out run",
-        environment={"device": "cpu", "threads": 2, "wall seconds": 123.4, "versions": {"torch": "0.0", "typst": "0.0"}},
+        environment={
+            "device": "cpu",
+            "threads": 2,
+            "wall seconds": 123.4,
+            "versions": {"torch": "0.0", "typst": "0.0"},
+        },
         seed=7,
     )
     return msgspec.structs.replace(card, **changes)
@@ -202,6 +214,7 @@ def one_model_card() -> Scorecard:
         card,
         student=None,
         control_pair="",
+        reproduce="foreshot scan MODEL --preset quick --seed 7 --out run",
         rows=rows,
         headline=("TEST FIXTURE, invented figures: one confirmed trigger.",),
         findings=tuple(msgspec.structs.replace(f, asr_other=None, asr_other_ci=None) for f in card.findings[:1]),
