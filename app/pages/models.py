@@ -306,32 +306,10 @@ def facts(shown: ModelCard) -> list[tuple[str, str]]:
 
 
 def pair_differences(teacher: ModelCard, student: ModelCard) -> list[str]:
-    """What the pair does not have in common, one sentence each."""
-    said: list[str] = []
-    if teacher.tokenizer_fingerprint != student.tokenizer_fingerprint:
-        said.append(
-            f"The tokenizers differ ({teacher.vocab_size or '?'} and {student.vocab_size or '?'} entries): "
-            "log-probabilities per token are not compared, only whole answers."
-        )
-    else:
-        said.append("Both use the same tokenizer.")
-    if teacher.template_fingerprint == student.template_fingerprint:
-        said.append("Both use the same chat template." if teacher.template else "Neither has a chat template.")
-    else:
-        said.append(_template_difference(teacher.template, student.template))
-    if teacher.architecture != student.architecture:
-        said.append(f"The architectures differ: {teacher.architecture} and {student.architecture}.")
-    if teacher.fingerprint == student.fingerprint:
-        said.append("Both places hold the same model.")
-    return said
+    """What the pair does not have in common, one sentence each, as the catalog words it."""
+    from core.catalog import diff_cards
 
-
-def _template_difference(teacher: str | None, student: str | None) -> str:
-    if teacher is None or student is None:
-        return f"Only the {'student' if teacher is None else 'teacher'} has a chat template."
-    a, b = teacher.splitlines(), student.splitlines()
-    changed = len(set(a) ^ set(b))
-    return f"The chat templates differ in {changed} line{'s' if changed != 1 else ''}."
+    return diff_cards(teacher, student) or ["Both use the same tokenizer and the same chat template."]
 
 
 def lineage(shown: ModelCard, teacher: ModelChoice | None, student: ModelChoice | None) -> Sequence[Node]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QEvent, QObject, Qt
+from PySide6.QtCore import QEvent, QObject, QSize, Qt
 from PySide6.QtGui import QAction, QKeyEvent
-from PySide6.QtWidgets import QDialog, QLineEdit, QListWidget, QListWidgetItem, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QDialog, QHeaderView, QLineEdit, QTreeWidget, QTreeWidgetItem, QVBoxLayout, QWidget
 
 from app import theme
 from app.actions import Actions
@@ -22,10 +22,17 @@ class Palette(QDialog):
         self.field.setFont(theme.ui_font(theme.LEAD))
         self.field.textChanged.connect(self._filter)
         self.field.installEventFilter(self)
-        self.list = QListWidget()
+        self.list = QTreeWidget()
+        self.list.setColumnCount(2)
+        self.list.setHeaderHidden(True)
+        self.list.setRootIsDecorated(False)
+        self.list.setUniformRowHeights(True)
+        self.list.header().setStretchLastSection(False)
+        self.list.header().setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+        self.list.header().setSectionResizeMode(1, QHeaderView.ResizeMode.ResizeToContents)
         self.list.setAccessibleName("Commands")
         self.list.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        self.list.itemClicked.connect(lambda _item: self._run())
+        self.list.itemClicked.connect(lambda _item, _column: self._run())
         layout = QVBoxLayout(self)
         layout.setContentsMargins(8, 8, 8, 8)
         layout.addWidget(self.field)
@@ -45,12 +52,23 @@ class Palette(QDialog):
         self.list.clear()
         self._shown = self._actions.matching(text)
         for action in self._shown:
-            keys = action.shortcut().toString()
-            self.list.addItem(QListWidgetItem(f"{action.text()}    {keys}" if keys else action.text()))
-        self.list.setCurrentRow(0)
+            item = QTreeWidgetItem([action.text(), action.shortcut().toString()])
+            item.setSizeHint(0, QSize(0, 30))
+            item.setForeground(1, theme.tokens().color("muted"))
+            self.list.addTopLevelItem(item)
+        self._go_to(0)
+
+    def _row(self) -> int:
+        item = self.list.currentItem()
+        return self.list.indexOfTopLevelItem(item) if item is not None else -1
+
+    def _go_to(self, row: int) -> None:
+        item = self.list.topLevelItem(row % len(self._shown)) if self._shown else None
+        if item is not None:
+            self.list.setCurrentItem(item)
 
     def _run(self) -> None:
-        row = self.list.currentRow()
+        row = self._row()
         self.hide()
         if 0 <= row < len(self._shown):
             self._shown[row].trigger()
@@ -59,7 +77,7 @@ class Palette(QDialog):
         if watched is self.field and isinstance(event, QKeyEvent) and event.type() == QEvent.Type.KeyPress:
             step = {Qt.Key.Key_Down: 1, Qt.Key.Key_Up: -1}.get(Qt.Key(event.key()))
             if step and self._shown:
-                self.list.setCurrentRow((self.list.currentRow() + step) % len(self._shown))
+                self._go_to(self._row() + step)
                 return True
             if event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
                 self._run()
