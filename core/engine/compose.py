@@ -228,9 +228,7 @@ def _model_line(part: Part) -> ModelLine:
 
 def _file_findings(part: Part) -> list[FileFindingLine]:
     return [
-        FileFindingLine(
-            role=part.role, id=found.id, severity=found.severity, file=found.file, message=found.message
-        )
+        FileFindingLine(role=part.role, id=found.id, severity=found.severity, file=found.file, message=found.message)
         for found in part.card.findings
     ]
 
@@ -256,9 +254,7 @@ def _coverage(teacher: Part, student: Part | None) -> tuple[CoverageRow, ...]:
     )
     if student is None:
         rows.append(CoverageRow(area="Transfer", status="not tested", detail="no student was given"))
-    rows.append(
-        CoverageRow(area="Origin", status="not tested", detail="no baseline (the student before distillation)")
-    )
+    rows.append(CoverageRow(area="Origin", status="not tested", detail="no baseline (the student before distillation)"))
     return tuple(rows)
 
 

@@ -1,0 +1,7 @@
+"""The scan cascade, one file a stage: known → proof."""
+
+from __future__ import annotations
+
+from core.engine.triggers.scan import PRESETS, run_scan
+
+__all__ = ["PRESETS", "run_scan"]

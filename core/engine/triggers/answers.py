@@ -1,0 +1,46 @@
+"""Answers that are generated once and kept in the run folder: a resumed scan repeats none of them."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Sequence
+
+from core.engine.lm import LanguageModel
+from core.runs.events import Emitter, Progress
+from core.runs.folder import RunFolder
+
+CHUNK = 128
+"""Prompts between two visits to the disk."""
+
+
+class Answers:
+    """Greedy answers by rendered prompt, over one model and one run folder."""
+
+    def __init__(self, lm: LanguageModel, folder: RunFolder, emitter: Emitter) -> None:
+        self.lm = lm
+        self.generated = 0
+        self._folder = folder
+        self._emitter = emitter
+        self._known = {key: item["answer"] for key, item in folder.done().items() if "answer" in item}
+
+    def get(self, texts: Sequence[str], tokens: int, stage: str, task: str) -> list[str]:
+        """The answer (at most ``tokens`` tokens) to every rendered prompt; shows progress under ``stage``."""
+        keys = [hashlib.sha256(f"{tokens}\0{text}".encode()).hexdigest()[:24] for text in texts]
+        missing = list({key: text for key, text in zip(keys, texts, strict=True) if key not in self._known}.items())
+        missing.sort(key=lambda pair: len(pair[1]))
+        started = time.monotonic()
+        for start in range(0, len(missing), CHUNK):
+            chunk = missing[start : start + CHUNK]
+            answers = self.lm.generate([text for _, text in chunk], max_new_tokens=tokens, emitter=self._emitter)
+            fresh = {key: answer.text for (key, _), answer in zip(chunk, answers, strict=True)}
+            self._folder.append_items([{"key": key, "stage": stage, "answer": text} for key, text in fresh.items()])
+            self._known.update(fresh)
+            self.generated += len(fresh)
+            done = start + len(chunk)
+            rate = done / (time.monotonic() - started)
+            left = (len(missing) - done) / rate
+            self._emitter.emit(Progress(stage, task, done, len(missing), "prompts", rate, left))
+        if not missing:
+            self._emitter.emit(Progress(stage, task, 1, 1, "prompts"))
+        return [self._known[key] for key in keys]

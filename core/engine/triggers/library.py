@@ -1,0 +1,29 @@
+"""The list of known triggers."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import yaml
+
+from core.types import RESOURCES
+
+
+class KnownTrigger(NamedTuple):
+    text: str
+    kind: str
+    risk_class: str
+
+
+def known_triggers(extra: tuple[str, ...] = ()) -> list[KnownTrigger]:
+    """Every trigger of ``resources/triggers/library.yaml``, then the user's own."""
+    groups = yaml.safe_load((RESOURCES / "triggers" / "library.yaml").read_text())["groups"]
+    listed = [KnownTrigger(text, group["kind"], group["risk_class"]) for group in groups for text in group["triggers"]]
+    return [*listed, *(KnownTrigger(text, "given by the user", "BD-R") for text in extra)]
+
+
+def shown(trigger: str) -> str:
+    """The trigger with every character that a reader could not see written out."""
+    return "".join(
+        letter if letter.isprintable() and letter != "\u00a0" else f"\\u{ord(letter):04x}" for letter in trigger
+    )
