@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject, QRunnable, QThreadPool, Signal
@@ -96,7 +97,10 @@ class ModelReader(QObject):
         self._reading.discard(str(ref))
         self.cards[str(ref)] = result
         if isinstance(result, ForeshotError):
-            self.context.show_error(result.message, result.hint)
+            student = self.context.student
+            role = "student" if student is not None and student.ref == ref else "teacher"
+            again = ("Open another folder…", partial(self.context.choose_requested.emit, role))
+            self.context.show_error(result.message, result.hint, again)
         self._give_cards()
         self.card_ready.emit(ref)
 

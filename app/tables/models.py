@@ -37,7 +37,7 @@ def _parameters(row: ModelRow) -> str:
 
 def _findings(row: ModelRow) -> str:
     if row.error is not None:
-        return "cannot be read"
+        return "unreadable"
     if row.card is None:
         return "reading…"
     high = sum(f.severity in ("medium", "high") for f in row.card.findings)
@@ -51,6 +51,6 @@ def models_table() -> RowTable[ModelRow]:
             Column("place", lambda r: r.place, muted=True, width=72),
             Column("params", _parameters, right=True, width=68),
             Column("files", _size, right=True, width=78),
-            Column("findings", _findings, right=True, width=84),
+            Column("findings", _findings, right=True, width=96),
         )
     )

@@ -59,7 +59,7 @@ def test_a_broken_model_shows_its_sentence(make_window: MakeWindow, model_folder
     drop(window, model_folder("broken"))
     page = opened(window, qtbot)
     qtbot.wait_until(lambda: "config.json is not JSON." in words(page), timeout=2000)
-    assert page.model.index(0, 4).data() == "cannot be read"
+    assert page.model.index(0, 4).data() == "unreadable"
 
 
 def test_use_as_student_and_precision(make_window: MakeWindow, model_folder: MakeModel, qtbot: QtBot) -> None:

@@ -47,6 +47,7 @@ def test_a_folder_that_cannot_be_read_says_why(make_window: MakeWindow, model_fo
     qtbot.wait_until(lambda: target.line.text() == "config.json is not JSON.", timeout=5000)
     assert target.state.text() == "Copy the folder again."
     assert window.banner.isVisible()
+    assert window.banner.action.text() == "Open another folder…"
 
 
 def test_ctrl_o_opens_a_folder(
