@@ -87,7 +87,7 @@ def test_page_holds_the_figures() -> None:
         "not detected at δ",
         "about 1,420 items needed",
         "98.4 % [94.5, 99.8]",
-        "0 of 199 reached the target",
+        "0 of 199 brought the target as often",
         "+0.31 [+0.25, +0.37]",
         "Triggers that are not on the list.",
         "page 1 of 4",
@@ -221,6 +221,14 @@ def test_effects_outside_one_get_their_own_scale() -> None:
     teacher = msgspec.structs.replace(card.rows[1].teacher, value=3, low=2.5, high=3.5)
     wide = msgspec.structs.replace(card.rows[1], effect="log-odds", teacher=teacher)
     assert "log-odds · own scale" in words(render_pdf(msgspec.structs.replace(card, rows=(card.rows[0], wide))))
+
+
+def test_row_without_a_measurement_says_so() -> None:
+    card = sample_card()
+    bare = msgspec.structs.replace(card.rows[0], teacher=None, student=None, difference=None, verdict="inconclusive")
+    text = words(render_pdf(msgspec.structs.replace(card, rows=(bare,))))
+    assert text.count("not measured") >= 4
+    assert "+0.98" not in text
 
 
 def test_pictures_of_the_pages() -> None:
