@@ -12,8 +12,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import typst
-
 from core.errors import BugError, InputError
 from core.report.fonts import CJK, FONT_FOLDER, MONO, SANS
 from core.report.scorecard import Scorecard, encode_scorecard
@@ -46,11 +44,15 @@ def render_pages_png(card: Scorecard, ppi: float = 110) -> list[bytes]:
 
 
 @lru_cache(maxsize=1)
-def _fonts() -> typst.Fonts:
+def _fonts() -> Any:
+    import typst
+
     return typst.Fonts(include_system_fonts=False, include_embedded_fonts=False, font_paths=[str(FONT_FOLDER)])
 
 
 def _compile(card: Scorecard, *, attach: bool, **how: Any) -> bytes | list[bytes]:
+    import typst  # here, so that the window starts without it
+
     created = _moment(card.created)
     view = page_view(card) | {
         "fonts": {"sans": [SANS, CJK, MONO], "mono": [MONO, CJK, SANS]},
