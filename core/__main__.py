@@ -143,7 +143,7 @@ def _reindex(arguments: argparse.Namespace) -> int:
     from core.runs.folder import data_dir
     from core.runs.index import RunIndex
 
-    with RunIndex(data_dir() / "index.sqlite") as index:
+    with RunIndex(data_dir() / "index.sqlite", data_dir() / "runs") as index:
         print(f"{index.rebuild(data_dir() / 'runs')} runs indexed")
     return 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from pathlib import Path
@@ -64,7 +65,7 @@ def _check(table: dict[str, Any], metadata: dict[str, str], room: int, raw: byte
             return _bad(f"has a tensor {name} whose shape and size disagree")
         spans.append((first, last, name))
     spans.sort()
-    for (_, end, one), (begin, _, two) in zip(spans, spans[1:], strict=False):
+    for (_, end, one), (begin, _, two) in itertools.pairwise(spans):
         if begin < end:
             return _bad(f"has overlapping tensors: {one} and {two}")
     return Header(tensors, metadata, None, raw)

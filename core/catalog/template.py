@@ -149,7 +149,9 @@ try:
 except ImportError:
     pass
 from jinja2.sandbox import ImmutableSandboxedEnvironment
-environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"])
+environment = ImmutableSandboxedEnvironment(
+    trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+)
 def refuse(text):
     raise ValueError(text)
 environment.globals.update(raise_exception=refuse, strftime_now=lambda form: "2026-01-01")

@@ -150,7 +150,11 @@ def _estimate(interval: Any) -> Estimate | None:
     if interval is None:
         return None
     return Estimate(
-        value=interval.value, low=interval.low, high=interval.high, n=interval.n, clusters=interval.clusters
+        value=interval.value,
+        low=max(-1.0, interval.low),
+        high=min(1.0, interval.high),
+        n=interval.n,
+        clusters=interval.clusters,
     )
 
 
