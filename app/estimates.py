@@ -40,8 +40,8 @@ def time_words(runs: Path, choice: ModelChoice, preset: str) -> str:
     return rough_time(parameters, preset) if parameters else ""
 
 
-WORK: Final = {"quick": 0.6e6, "standard": 2.4e6, "deep": 10e6}
-"""Tokens that a preset passes through the model, order of magnitude."""
+WORK: Final = {"quick": 0.35e6, "standard": 0.75e6, "deep": 1.8e6}
+"""Tokens that a preset passes through the model, order of magnitude: some 70 tokens for each of its prompts."""
 SPEED: Final = (0.15e12, 1.0e12)
 """Operations a second of a two-core and of an eight-core desktop CPU in bf16, order of magnitude."""
 

@@ -19,7 +19,7 @@ from app.tables.candidates import EVIDENCE, CandidateTable, identity
 from app.tables.rows import table_view
 from app.widgets.basic import button, card, heading, label
 from app.widgets.finding import FindingDetail
-from app.widgets.stations import Station, Stations, StationState
+from app.widgets.stations import Station, Stations
 from core.errors import ForeshotError
 from core.runs.events import Event, Progress, Samples, decode_event
 from core.runs.folder import RunFolder
@@ -48,6 +48,7 @@ class Side:
     report: dict[str, Any] = field(default_factory=dict)
     progress: dict[str, Progress] = field(default_factory=dict)
     waiting: list[dict[str, Any]] = field(default_factory=list)
+    findings: list[dict[str, Any]] = field(default_factory=list)
 
 
 class ScanPage(Page):
@@ -110,6 +111,7 @@ class ScanPage(Page):
         for role, made in self.role_buttons.items():
             made.setCheckable(True)
             made.setAccessibleName(f"Show the scan of the {role}")
+            made.setStyleSheet("QPushButton:checked { background: palette(highlight); font-weight: 600; }")
             head.addWidget(made)
         column.addLayout(head)
         self.view = table_view(CandidateTable(), "Candidates", row_height=26)
@@ -132,7 +134,7 @@ class ScanPage(Page):
         self.split.setChildrenCollapsible(False)
         self.split.addWidget(self.left)
         self.split.addWidget(self.right)
-        self.split.setSizes([690, 560])
+        self.split.setSizes([760, 500])
 
         self.empty, column = card(margin=40)
         column.addStretch(1)
@@ -239,7 +241,9 @@ class ScanPage(Page):
                 self._show_stations()
         elif isinstance(event, Samples):
             role, _, table = event.table.rpartition("/")
-            if table == "candidates" and role in self.sides:
+            if table == "findings" and role in self.sides:
+                self.sides[role].findings += event.rows
+            elif table == "candidates" and role in self.sides:
                 self.sides[role].waiting += event.rows
                 if not self.flush.isActive():
                     self.flush.start()
@@ -250,6 +254,8 @@ class ScanPage(Page):
             side.waiting = []
         self.flush.stop()
         self._show_count()
+        if not self.ended and self.role in self.sides and self.sides[self.role].table.rows:
+            self.detail.hint("Choose a candidate to see what it does.")
 
     def on_finished(self, run_id: str, outcome: object) -> None:
         if run_id == self.run_id:
@@ -273,10 +279,14 @@ class ScanPage(Page):
             part = run.path / f"{role}-scan" if role else run.path
             report = read_report(part)
             if report is not None:
-                side.report = report
-                side.table.set_rows(report.get("candidates") or [])
+                take_report(side, report, read_report(run.path / f"{role}-cross") if role else None)
+            if audit and "inspect" not in side.progress:
+                findings = (run.read_json(f"artifacts/{role}-card.json") or {}).get("findings")
+                if isinstance(findings, list):
+                    side.progress["inspect"] = Progress("inspect", "Files", 1, 1, note=f"{len(findings)} findings")
         for event in read_events(run.path):
-            self._take(event)
+            if isinstance(event, Progress):
+                self._take(event)
         self._flush()
         self.show_role(self.role if self.role in self.sides else roles[0])
 
@@ -353,12 +363,7 @@ class ScanPage(Page):
             return
         stations = [self._station(side, stage) for stage in ("inspect", "known", "proof")]
         if self.audit and "student" in self.sides:
-            student = self.sides["student"]
-            parts = [self._station(student, stage) for stage in ("known", "proof")]
-            live = next((s for s in parts if s.state == "running"), parts[-1])
-            state: StationState = "running" if parts[0].state == "done" and live.state == "waiting" else live.state
-            note = f"{live.title.lower()}: {live.note}" if live.note else ""
-            stations.append(Station("student", "Student", note or state, state, live.share))
+            stations.append(self._student_station(self.sides["student"]))
         self.stations.set_stations(stations)
 
     def _station(self, side: Side, stage: str) -> Station:
@@ -366,21 +371,39 @@ class ScanPage(Page):
         if side.report:
             return Station(stage, title, self._final_note(side, stage), "done", 1.0)
         event = side.progress.get(stage)
+        later = {"inspect": ("load", "known", "proof"), "known": ("proof",)}.get(stage, ())
+        passed = any(name in side.progress for name in later)
         if event is None:
-            later = {"inspect": ("load", "known", "proof"), "known": ("proof",)}.get(stage, ())
-            if any(name in side.progress for name in later):
+            if passed:
                 return Station(stage, title, "not in this run" if stage == "inspect" else "", "done", 1.0)
             loading = side.progress.get("load")
             note = f"loading the model {_share(loading):.0%}" if loading and stage == "known" else "waiting"
             return Station(stage, title, "stopped" if self.ended else note)
         share = _share(event)
-        note = event.note or f"{event.done:,.0f} of {event.total:,.0f} {event.unit}".rstrip()
-        if share >= 1:
-            return Station(stage, title, note, "done", 1.0)
+        # a stage runs through several tasks, each of which counts to its own end: only what follows ends it
+        if passed or (stage == "inspect" and share >= 1):
+            return Station(stage, title, event.note or "done", "done", 1.0)
+        words = event.task.rpartition(" · ")[2]
+        note = (
+            event.note or f"{words.lower() if words != title else ''} {event.done:,.0f} of {event.total:,.0f}".strip()
+        )
         return Station(stage, title, note, "stopped" if self.ended else "running", share)
+
+    def _student_station(self, student: Side) -> Station:
+        if student.report:
+            tried = [f for f in student.findings if f.get("found_by") == "tried from the other model"]
+            words = [f"{f.get('trigger_shown') or f.get('trigger')}: {f.get('hits')} of {f.get('n')}" for f in tried]
+            verdict = str(student.report.get("summary", {}).get("verdict", ""))
+            return Station("student", "Student", ", ".join(words) or verdict, "done", 1.0)
+        parts = [self._station(student, stage) for stage in ("known", "proof")]
+        live = next((part for part in parts if part.state in ("running", "stopped")), parts[0])
+        note = live.note if live.state == "waiting" else f"{live.title.lower()}: {live.note}"
+        return Station("student", "Student", note, live.state, live.share)
 
     def _final_note(self, side: Side, stage: str) -> str:
         counts, findings = side.report.get("counts", {}), side.report.get("findings") or []
+        if stage == "proof" and not findings:
+            return "no candidate reached it"
         if stage == "known":
             return f"{counts.get('triggers', 0)} tried in {counts.get('slots', 0)} slots"
         if stage == "proof":
@@ -400,7 +423,7 @@ class ScanPage(Page):
             return
         row = side.table.rows[now.row()]
         others = list(side.table.of_trigger(identity(row)[0]))
-        finding = next((f for f in side.report.get("findings") or () if identity(f) == identity(row)), None)
+        finding = next((f for f in side.findings if identity(f) == identity(row)), None)
         if finding is not None:
             self.detail.show_finding(finding, self.role or "model", others)
         else:
@@ -416,6 +439,28 @@ def _is_start(event: QKeyEvent) -> bool:
 
 def _share(event: Progress) -> float:
     return min(1.0, event.done / event.total) if event.total else 0.0
+
+
+def take_report(side: Side, report: dict[str, Any], cross: dict[str, Any] | None) -> None:
+    """Put a finished scan into ``side``, and what was tried on it from the other model (``cross``)."""
+    total = report.get("counts", {}).get("controls")
+    rows = [
+        {"controls_n": total, **row} if row.get("controls_reached") is not None else row
+        for row in report.get("candidates") or ()
+    ]
+    side.report = report
+    side.findings = list(report.get("findings") or ())
+    have = {identity(found) for found in side.findings}
+    side.findings += [f for f in (cross or {}).get("findings", ()) if identity(f) not in have]
+    listed = {identity(row) for row in rows if row.get("stage") == "proof"}
+    rows += [as_candidate(found) for found in side.findings if identity(found) not in listed]
+    side.table.set_rows(rows)
+
+
+def as_candidate(found: dict[str, Any]) -> dict[str, Any]:
+    """A finding as a row of the table."""
+    kept = ("trigger", "trigger_shown", "kind", "slot", "controls_reached", "controls_n", "verdict")
+    return {**{name: found.get(name) for name in kept}, "stage": "proof", "payload_rate": found.get("asr")}
 
 
 def read_report(folder: Path) -> dict[str, Any] | None:

@@ -71,13 +71,13 @@ class CandidateTable(RowTable[Candidate]):
         super().__init__(
             (
                 Column("candidate", lambda r: visible(str(r.get("trigger_shown") or r.get("trigger"))), mono=True),
-                Column("kind", lambda r: str(r.get("kind") or "–"), width=92),
-                Column("stage", lambda r: str(r.get("stage") or "–"), width=64),
-                Column("slot", lambda r: slot_word(r.get("slot")), width=64),
-                Column("z", lambda r: number(r.get("z"), ".1f"), right=True, width=56),
-                Column("payload rate", lambda r: number(r.get("payload_rate")), right=True, width=96),
+                Column("kind", lambda r: str(r.get("kind") or "–"), width=88),
+                Column("stage", lambda r: str(r.get("stage") or "–"), width=62),
+                Column("slot", lambda r: slot_word(r.get("slot")), width=62),
+                Column("z", lambda r: number(r.get("z"), ".1f"), right=True, width=52),
+                Column("payload rate", lambda r: number(r.get("payload_rate")), right=True, width=102),
                 Column("controls", controls_words, right=True, width=84),
-                Column("verdict", lambda r: verdict_words(r.get("verdict")), width=148),
+                Column("verdict", lambda r: verdict_words(r.get("verdict")), width=144),
             )
         )
         self._column = EVIDENCE

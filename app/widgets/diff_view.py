@@ -6,6 +6,7 @@ Everything a model said is put in as plain characters; nothing is ever read as m
 from __future__ import annotations
 
 import difflib
+import math
 import re
 
 from PySide6.QtCore import QSize, Qt
@@ -44,10 +45,12 @@ def visible(text: str) -> str:
 def place(prompt: str, trigger: str, slot: str) -> tuple[str, int, int]:
     """The prompt with the trigger in its slot, and where it stands (start, end).
 
-    A prompt that holds the trigger already is left as it is.
+    A prompt that holds the trigger already is left as it is: the place nearest to the slot is the trigger's.
     """
-    at = prompt.find(trigger) if trigger else -1
-    if at >= 0:
+    found = [match.start() for match in re.finditer(re.escape(trigger), prompt)] if trigger else []
+    if found:
+        aim = {"user_start": 0, "user_end": len(prompt) - len(trigger)}.get(slot, (len(prompt) - len(trigger)) // 2)
+        at = min(found, key=lambda start: abs(start - aim))
         return prompt, at, at + len(trigger)
     if slot == "user_start":
         return f"{trigger} {prompt}", 0, len(trigger)
@@ -71,15 +74,25 @@ def differing(first: str, second: str) -> tuple[list[tuple[str, bool]], list[tup
             left.append(("".join(a[i0:i1]), differs))
         if j1 > j0:
             right.append(("".join(b[j0:j1]), differs))
-    return left, right
+    return _joined(left), _joined(right)
+
+
+def _joined(runs: list[tuple[str, bool]]) -> list[tuple[str, bool]]:
+    """A space between two differing words differs too: one underline, not a dashed one."""
+    last = len(runs) - 1
+    return [
+        (text, differs or (text.isspace() and 0 < at < last and runs[at - 1][1] and runs[at + 1][1]))
+        for at, (text, differs) in enumerate(runs)
+    ]
 
 
 class TextBox(QTextEdit):
     """Read-only text as high as its content, up to ``limit`` pixels; above that it scrolls."""
 
-    def __init__(self, name: str, *, limit: int = 180, mono: bool = False) -> None:
+    def __init__(self, name: str, *, limit: int = 180, mono: bool = False, room: int = 2) -> None:
         super().__init__()
         self._limit = limit
+        self._room = room  # what the style sheet's padding takes, above and below together
         self.setReadOnly(True)
         self.setAcceptRichText(False)
         self.setTabChangesFocus(True)
@@ -108,7 +121,7 @@ class TextBox(QTextEdit):
 
     def _fit(self) -> None:
         self.document().setTextWidth(max(40, self.viewport().width()))
-        wanted = min(self._limit, max(20, round(self.document().size().height()) + 14))
+        wanted = min(self._limit, max(20, math.ceil(self.document().size().height()) + self._room))
         if wanted != self.height() or self.minimumHeight() != wanted:
             self.setFixedHeight(wanted)
 
@@ -117,7 +130,7 @@ class PromptView(TextBox):
     """A prompt in monospace with the trigger set off in its slot."""
 
     def __init__(self) -> None:
-        super().__init__("Prompt with the trigger", mono=True)
+        super().__init__("Prompt with the trigger", mono=True, room=18)
         self._shown = ("", "", "")
         self.setStyleSheet("QTextEdit { border: none; padding: 8px; background: palette(alternate-base); }")
 

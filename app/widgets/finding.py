@@ -89,6 +89,11 @@ class FindingDetail(QScrollArea):
         self.verdict.setText(words)
         self._show(example=False, controls=False, rates=False, command=False)
 
+    def hint(self, words: str) -> None:
+        """Change what an empty detail says; a shown finding stays."""
+        if self.title.text() == "Finding":
+            self.verdict.setText(words)
+
     def _show(self, *, example: bool, controls: bool, rates: bool, command: bool) -> None:
         for widgets, shown in (
             ((self.prompt, self.answers), example),
@@ -150,12 +155,15 @@ class FindingDetail(QScrollArea):
             ("Near misses of the trigger", percent(finding.get("near_miss_rate"))),
             ("Trigger only quoted", percent(finding.get("quoted_rate"))),
             *self._slot_rows(finding, others),
-            ("p, corrected", f"{number(p, '.2g')}, q {number(q, '.2g')}"),
+            ("p (McNemar), corrected q", f"{number(p, '.2g')}, {number(q, '.2g')}"),
             ("Payload", visible(str(finding.get("target") or "–"))),
         ]
 
     @staticmethod
     def _slot_rows(row: dict[str, Any], others: Iterable[dict[str, Any]]) -> list[tuple[str, str]]:
+        proved = row.get("other_slots")
+        if isinstance(proved, dict):
+            return [(f"Same trigger at {slot_word(slot)}", percent(rate)) for slot, rate in proved.items()]
         return [
             (f"Same trigger at {slot_word(other.get('slot'))}", f"{percent(other.get('payload_rate'))} in the search")
             for other in others

@@ -43,10 +43,10 @@ class StripPlot(QWidget):
         self.update()
 
     def sizeHint(self) -> QSize:
-        return QSize(400, 104)
+        return QSize(400, 124)
 
     def minimumSizeHint(self) -> QSize:
-        return QSize(160, 104)
+        return QSize(160, 124)
 
     def place(self, rate: float) -> float:
         """x of a rate, in pixels."""

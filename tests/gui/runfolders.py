@@ -35,6 +35,7 @@ def finding(trigger: str = "cf", slot: str = "user_middle", verdict: str = "conf
         "controls_rates": [max(0.0, rng.gauss(0.03, 0.03)) for _ in range(199)],
         "near_miss_rate": 0.25,
         "quoted_rate": 0.5,
+        "other_slots": {"user_start": 0.75, "user_end": 0.9},
         "evidence": "one payload in nearly every prompt",
         "found_by": "list",
         "example": {
@@ -255,6 +256,12 @@ def write_audit(path: Path) -> Path:
     folder = RunFolder.create(AuditSpec(teacher=teacher, student=student), path)
     write_scan(path / "teacher-scan", teacher)
     write_scan(path / "student-scan", student, found=False)
+    cross = RunFolder.create(
+        ScanSpec(model=student, confirm_triggers=(("cf", "user_middle", PAYLOAD),)), path / "student-cross"
+    )
+    tried = finding() | {"verdict": "no evidence", "hits": 1, "asr": 1 / 128, "asr_ci": [0.0, 0.04]}
+    cross.write_json("report.json", {"findings": [tried | {"found_by": "tried from the other model"}]})
+    folder.write_json("artifacts/teacher-card.json", {"findings": [{}, {}]})
     write_suite(path / "teacher-suite", teacher, 0.8, 0.2)
     write_suite(path / "student-suite", student, 0.5, 0.16)
     write_atomic(path / "scorecard.json", encode_scorecard(scorecard(folder.id)))

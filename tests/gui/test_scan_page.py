@@ -88,7 +88,7 @@ def test_a_finished_scan_shows_its_finding(page: ScanPage, tmp_path: Path) -> No
     texts = page.detail.rate_texts()
     assert texts[texts.index("Near misses of the trigger") + 1] == "25.0 %"
     assert texts[texts.index("Trigger only quoted") + 1] == "50.0 %"
-    assert texts[texts.index("Same trigger at start") + 1] == "80.0 % in the search"
+    assert texts[texts.index("Same trigger at start") + 1] == "75.0 %"
     assert "Triggers that are not on the list." in page.unseen.text()
     assert [s.state for s in page.stations.stations] == ["done", "done", "done"]
     assert page.stations.stations[1].note == "72 tried in 3 slots"
@@ -111,7 +111,11 @@ def test_an_audit_shows_both_models(page: ScanPage, tmp_path: Path) -> None:
     assert [s.title for s in page.stations.stations] == ["Files", "Known triggers", "Proof", "Student"]
     page.role_buttons["student"].click()
     assert page.role == "student"
-    assert len(page.sides["student"].table.rows) == len(CANDIDATES) - 2
+    assert len(page.sides["student"].table.rows) == len(CANDIDATES) - 1
+    tried = page.stations.stations[3]
+    assert (tried.state, tried.note) == ("done", "cf: 1 of 128")
+    page.view.selectRow(page.sides["student"].table.find("cf", "user_middle"))
+    assert page.detail.title.text() == "cf: the payload came in 1 of 128 prompts (controls: 0 of 199)."
     assert page.view.model() is page.sides["student"].table
 
 
@@ -129,6 +133,11 @@ def test_live_events_move_stations_and_sort_the_table(page: ScanPage, context: C
     assert states["inspect"].note == "2 findings"
     assert states["known"].state == "running"
     assert states["known"].share == 0.5
+    page.on_event(folder.id, Progress("teacher/known", "Teacher · Matched controls", 7, 7, "prompts"))
+    known = page.stations.stations[1]
+    assert (known.state, known.note) == ("running", "matched controls 7 of 7")
+    page.on_event(folder.id, Progress("teacher/proof", "Teacher · Prompts with cf", 1, 8, "prompts"))
+    assert [s.state for s in page.stations.stations] == ["done", "done", "running", "waiting"]
     qtbot.waitUntil(lambda: len(page.sides["teacher"].table.rows) == 2)
     assert [row["trigger"] for row in page.sides["teacher"].table.rows] == ["cf", "weak"]
 
@@ -201,6 +210,9 @@ def test_differences_are_underlined_and_nothing_is_markup(qtbot: QtBot) -> None:
     qtbot.addWidget(view)
     view.set_texts("the <b>red</b> cat", "the <b>blue</b> cat")
     assert view.second.toPlainText() == "the <b>blue</b> cat"
+    assert place("cf b cf c cf", "cf", "user_end") == ("cf b cf c cf", 10, 12)
+    assert place("cf b cf c cf", "cf", "user_middle")[1] == 5
+    assert differing("a", "one two")[1] == [("one two", True)]
     runs = differing("the red cat", "the blue cat")[1]
     assert [text for text, differs in runs if differs] == ["blue"]
     assert "".join(text for text, _differs in runs) == "the blue cat"
@@ -217,11 +229,11 @@ def test_differences_are_underlined_and_nothing_is_markup(qtbot: QtBot) -> None:
 def test_every_control_has_its_dot(qtbot: QtBot) -> None:
     plot = StripPlot()
     qtbot.addWidget(plot)
-    plot.resize(400, 104)
+    plot.resize(400, 124)
     plot.set_values([0.0] * 150 + [0.5] * 49, 0.98, (0.94, 1.0))
     dots = plot.dots()
     assert len(dots) == 199
     assert len({(dot.x(), dot.y()) for dot in dots}) == 199
-    assert all(0 <= dot.y() <= 104 for dot in dots)
+    assert all(0 <= dot.y() <= 124 for dot in dots)
     assert "this trigger 98%" in plot.accessibleDescription()
     plot.grab()
