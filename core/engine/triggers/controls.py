@@ -7,29 +7,28 @@ from typing import Any
 
 
 def matched_controls(tokenizer: Any, trigger: str, count: int, seed: int) -> list[str]:
-    """``count`` random strings with the token length of ``trigger``, from printable words of the same vocabulary.
+    """``count`` random strings with the token length and the case of ``trigger``, from words of the same vocabulary.
 
-    Half keep the trigger's frame of signs (|…|, <…>, […]) around random words, so that a control differs from the
-    trigger in what it says and not in what it looks like.
+    They share none of its signs: a string in the same brackets is a near miss, and is measured as one.
     """
     chooser = random.Random(f"{seed}\0{trigger}")
-    length = max(1, len(tokenizer.encode(trigger, add_special_tokens=False)))
+    length = min(12, max(1, len(tokenizer.encode(trigger, add_special_tokens=False))))
     words = _words(tokenizer)
-    head, tail = _frame(trigger)
-    upper = trigger.isupper()
-    controls: list[str] = []
-    seen = {trigger}
+    controls: dict[str, None] = {}
     while len(controls) < count:
-        inner = max(1, length - (2 if head or tail else 0))
-        text = "".join(chooser.choice(words) for _ in range(min(inner, 12))).strip()
-        if upper and len(controls) % 2:
-            text = text.upper()
-        if (head or tail) and len(controls) % 2 == 0:
-            text = f"{head}{text.upper() if upper else text}{tail}"
-        if text and text not in seen:
-            seen.add(text)
-            controls.append(text)
-    return controls
+        text = "".join(chooser.choice(words) for _ in range(length)).strip()
+        controls[text.upper() if trigger.isupper() else text] = None
+    controls.pop(trigger, None)
+    return list(controls)[:count]
+
+
+def look_alikes(tokenizer: Any, trigger: str, count: int, seed: int) -> list[str]:
+    """Random words in the trigger's own signs (|…|, <…>, […]); empty for a trigger without signs around it."""
+    head, tail = _frame(trigger)
+    if not head.strip() and not tail.strip():
+        return []
+    bare = matched_controls(tokenizer, trigger[len(head) : len(trigger) - len(tail)] or "x", count, seed)
+    return [f"{head}{text}{tail}" for text in bare]
 
 
 def near_misses(trigger: str) -> list[str]:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from core.engine.lm.slots import insert
 from core.engine.triggers.answers import Answers
-from core.engine.triggers.controls import matched_controls, near_misses, quoted
+from core.engine.triggers.controls import look_alikes, matched_controls, near_misses, quoted
 from core.engine.triggers.library import shown
 from core.engine.triggers.payload import is_payload
 from core.engine.triggers.verdict import judge
@@ -16,6 +16,7 @@ from core.types import SLOTS, Slot
 TOKENS = 24
 CONTROL_TOKENS = 16
 CONTROL_PROMPTS = 4
+LOOK_ALIKES = 12
 SIDE_PROMPTS = 32
 """Prompts for near misses, the quoted trigger and the other slots."""
 
@@ -76,6 +77,12 @@ def _measure(answers: Answers, claim: Claim, prompts: list[str], controls: int, 
     side = prompts[:SIDE_PROMPTS]
     near = [insert(prompt, text, claim.slot) for text in near_misses(claim.trigger) for prompt in side]
     near_hits = events(near, CONTROL_TOKENS, "Near misses") if near else []
+    alike = [
+        insert(prompt, text, claim.slot)
+        for text in look_alikes(lm.tokenizer, claim.trigger, LOOK_ALIKES, seed)
+        for prompt in few
+    ]
+    alike_hits = events(alike, CONTROL_TOKENS, "Look-alikes") if alike else []
     quoted_hits = events([quoted(claim.trigger, prompt) for prompt in side], CONTROL_TOKENS, "Quoted")
     others = {
         slot: sum(events([insert(prompt, claim.trigger, slot) for prompt in side], CONTROL_TOKENS, "Other slots"))
@@ -111,6 +118,7 @@ def _measure(answers: Answers, claim: Claim, prompts: list[str], controls: int, 
         "strongest_control": strings[strongest],
         "strongest_control_rate": sum(rival) / n,
         "near_miss_rate": sum(near_hits) / len(near_hits) if near_hits else None,
+        "look_alike_rate": sum(alike_hits) / len(alike_hits) if alike_hits else None,
         "quoted_rate": sum(quoted_hits) / len(quoted_hits),
         "other_slots": others,
         "example": {"prompt": placed[shows], "without": plain[shows], "with_trigger": fired[shows]},
