@@ -452,9 +452,7 @@ def take_report(side: Side, report: dict[str, Any], cross: dict[str, Any] | None
     side.findings = list(report.get("findings") or ())
     have = {identity(found) for found in side.findings}
     side.findings += [f for f in (cross or {}).get("findings", ()) if identity(f) not in have]
-    listed = {identity(row) for row in rows if row.get("stage") == "proof"}
-    rows += [as_candidate(found) for found in side.findings if identity(found) not in listed]
-    side.table.set_rows(rows)
+    side.table.set_rows([*rows, *map(as_candidate, side.findings)])
 
 
 def as_candidate(found: dict[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from PySide6.QtGui import QKeySequence, QPixmap, QResizeEvent, QShortcut
 from PySide6.QtWidgets import (
     QFileDialog,
     QFrame,
+    QGridLayout,
     QHBoxLayout,
     QLabel,
     QScrollArea,
@@ -342,12 +343,18 @@ class ScorecardPage(Page):
         strip = IntervalStrip()
         strip.set_values(span(row.teacher), span(row.student), row.margin, chosen.range)
         self.evidence.addWidget(strip)
-        for name, text in drawer_lines(row):
-            self.evidence.addWidget(label(name, size=theme.SMALL, muted=True))
-            self.evidence.addWidget(label(text, wrap=True))
-        for found in self._findings_of(row):
-            self.evidence.addWidget(label("Finding", size=theme.SMALL, muted=True))
-            self.evidence.addWidget(label(finding_words(found), wrap=True))
+        lines = drawer_lines(row)
+        lines += [("Finding", finding_words(found)) for found in self._findings_of(row)]
+        facts = QWidget()
+        grid = QGridLayout(facts)
+        grid.setContentsMargins(0, 0, 0, 0)
+        grid.setHorizontalSpacing(16)
+        grid.setVerticalSpacing(6)
+        grid.setColumnStretch(1, 1)
+        for at, (name, text) in enumerate(lines):
+            grid.addWidget(label(name, size=theme.SMALL, muted=True), at, 0, Qt.AlignmentFlag.AlignTop)
+            grid.addWidget(label(text, size=theme.SMALL, wrap=True), at, 1)
+        self.evidence.addWidget(facts)
         items = self.items_of(row)
         if items:
             table = ItemTable()

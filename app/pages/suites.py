@@ -213,7 +213,7 @@ class SuitesPage(Page):
         item = self.list.currentItem()
         suite = self.suites.get(str(item.data(_ID))) if item is not None else None
         self.about.setText(about(suite) if suite is not None else "No suite is shipped with this version.")
-        limits = words_of(getattr(suite, "limits", ""))
+        limits = suite.limits if suite is not None else ""
         self.limits.setText(limits)
         self.limits_title.setVisible(bool(limits))
 
@@ -319,21 +319,10 @@ class SuitesPage(Page):
         self.count.setText(f"· {len(shown):,} of {len(self.items):,}{where}")
 
 
-def words_of(value: object) -> str:
-    return "\n".join(str(line) for line in value) if isinstance(value, tuple | list) else str(value or "")
-
-
-def about(suite: object) -> str:
+def about(suite: Suite) -> str:
     """What a suite measures, as its file says it."""
-    parts = [words_of(getattr(suite, name, "")) for name in ("measures", "description", "construct")]
-    facts = [str(getattr(suite, "risk_class", "") or ""), f"version {getattr(suite, 'version', '–')}"]
-    margin = getattr(suite, "margin", None)
-    if isinstance(margin, int | float):
-        facts.append(f"δ = {margin:g}")
-    items = getattr(suite, "items", None)
-    if items is not None and hasattr(items, "__len__"):
-        facts.append(f"{len(items)} items")
-    return "\n".join([*(part for part in parts if part), " · ".join(fact for fact in facts if fact)])
+    facts = f"{suite.risk_class} · version {suite.version} · δ = {suite.margin:g} · {len(suite.items)} items"
+    return f"Measures {suite.measures.rstrip('.')}.\n{facts}"
 
 
 def _span(suite: dict[str, Any] | None) -> Span | None:

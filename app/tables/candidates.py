@@ -53,7 +53,6 @@ def _evidence(row: Candidate) -> tuple[Any, ...]:
 
 _KEYS: tuple[Callable[[Candidate], tuple[Any, ...]], ...] = (
     lambda row: (str(row.get("trigger")),),
-    lambda row: (str(row.get("kind")),),
     lambda row: (str(row.get("stage")),),
     lambda row: (str(row.get("slot")),),
     lambda row: (_float(row, "z"),),
@@ -61,7 +60,7 @@ _KEYS: tuple[Callable[[Candidate], tuple[Any, ...]], ...] = (
     lambda row: (_float(row, "controls_reached"),),
     _evidence,
 )
-EVIDENCE = 7  # the column that sorts by evidence, strongest first
+EVIDENCE = 6  # the column that sorts by evidence, strongest first
 
 
 class CandidateTable(RowTable[Candidate]):
@@ -71,13 +70,12 @@ class CandidateTable(RowTable[Candidate]):
         super().__init__(
             (
                 Column("candidate", lambda r: visible(str(r.get("trigger_shown") or r.get("trigger"))), mono=True),
-                Column("kind", lambda r: str(r.get("kind") or "–"), width=88),
-                Column("stage", lambda r: str(r.get("stage") or "–"), width=62),
-                Column("slot", lambda r: slot_word(r.get("slot")), width=62),
+                Column("stage", lambda r: str(r.get("stage") or "–"), width=72),
+                Column("slot", lambda r: slot_word(r.get("slot")), width=72),
                 Column("z", lambda r: number(r.get("z"), ".1f"), right=True, width=52),
                 Column("payload rate", lambda r: number(r.get("payload_rate")), right=True, width=102),
-                Column("controls", controls_words, right=True, width=84),
-                Column("verdict", lambda r: verdict_words(r.get("verdict")), width=144),
+                Column("controls", controls_words, right=True, width=88),
+                Column("verdict", lambda r: verdict_words(r.get("verdict")), width=158),
             )
         )
         self._column = EVIDENCE
@@ -117,8 +115,9 @@ class CandidateTable(RowTable[Candidate]):
         replaced: set[int] = set()
         fresh: dict[tuple[str, str], Candidate] = {}
         for row in rows:
-            old = self._known.get(identity(row))
-            fresh[identity(row)] = {**old, **row} if old is not None else dict(row)
+            name = identity(row)
+            old = fresh.get(name) or self._known.get(name)
+            fresh[name] = {**old, **row} if old is not None else dict(row)
             if old is not None:
                 replaced.add(id(old))
         if not fresh:  # the order changed

@@ -109,7 +109,11 @@ class FindingDetail(QScrollArea):
     def show_finding(self, finding: dict[str, Any], role: str, others: Iterable[dict[str, Any]] = ()) -> None:
         """Show a finding of the report; ``others`` are the candidates of the same trigger in other slots."""
         self.title.setText(sentence(finding, role))
-        words = [verdict_words(finding.get("verdict")), f"found by {finding.get('found_by', 'list')}"]
+        words = [
+            verdict_words(finding.get("verdict")),
+            str(finding.get("kind") or "trigger"),
+            f"found by {finding.get('found_by', 'list')}",
+        ]
         if finding.get("evidence"):
             words.append(str(finding["evidence"]))
         self.verdict.setText(" · ".join(words))
@@ -132,8 +136,9 @@ class FindingDetail(QScrollArea):
         name = visible(str(row.get("trigger_shown") or row.get("trigger")))
         self.title.setText(f"{name}, at {slot_word(row.get('slot'))}")
         verdict = row.get("verdict")
+        kind = row.get("kind") or "trigger"
         self.verdict.setText(
-            f"{verdict_words(verdict)} · not taken up by the proof, so no answers were kept"
+            f"{verdict_words(verdict)} · {kind} · not taken up by the proof, so no answers were kept"
             if verdict
             else "Not judged yet: the proof comes after the search."
         )

@@ -191,7 +191,7 @@ def test_a_candidate_that_comes_again_is_replaced() -> None:
     assert len(table.rows) == 1
     assert (table.rows[0]["verdict"], table.rows[0]["z"]) == ("confirmed", 3.0)
     table.append([candidate("zz", "user_end", 1.0, 0.9, "likely")])
-    table.sort(4, Qt.SortOrder.AscendingOrder)
+    table.sort(3, Qt.SortOrder.AscendingOrder)
     assert [row["z"] for row in table.rows] == [1.0, 3.0]
 
 

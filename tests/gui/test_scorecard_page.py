@@ -66,8 +66,12 @@ def test_a_row_opens_its_evidence_and_items(page: ScorecardPage, qtbot: QtBot, t
     (table,) = page.drawer.findChildren(QTableView)
     assert table.model().rowCount() == 60
     page.rows[0].click()
-    words = " ".join(found.text() for found in page.drawer.findChildren(QLabel) if found.isVisible())
-    assert "126 of 128 prompts (controls: 0 of 199); in the student 0 of 128." in words
+    assert page.drawer_title.text() == "Rare-token trigger cf"
+
+    def says() -> str:
+        return " ".join(found.text() for found in page.drawer.findChildren(QLabel) if found.isVisible())
+
+    qtbot.waitUntil(lambda: "126 of 128 prompts (controls: 0 of 199); in the student 0 of 128." in says())
     page.close_drawer()
     assert not page.drawer.isVisible()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from PySide6.QtCore import QPoint, Qt
@@ -15,6 +14,7 @@ from app.tables.suite_items import FILTERS
 from core.runs.events import Samples
 from core.runs.folder import RunFolder
 from core.specs import SuiteSpec
+from core.suites import Suite
 from core.types import ModelRef
 from tests.gui.runfolders import SUITES, suite_items, write_audit, write_suite
 
@@ -41,19 +41,10 @@ def context(qtbot: QtBot) -> Context:
 @pytest.fixture
 def page(qtbot: QtBot, context: Context, monkeypatch: pytest.MonkeyPatch) -> SuitesPage:
     suites = [
-        SimpleNamespace(
-            id=name,
-            title=name.capitalize(),
-            version="1",
-            risk_class="stereotype",
-            margin=0.05,
-            description=f"What {name} measures.",
-            limits="English only.",
-            items=(1, 2, 3),
-        )
+        Suite(name, "1", name.capitalize(), "SB", "CC0", "own", f"what {name} shows", "English only.", 0.05, "cd", ())
         for name in SUITES
     ]
-    monkeypatch.setattr("core.suites.list_suites", lambda: suites, raising=False)
+    monkeypatch.setattr("core.suites.list_suites", lambda: suites)
     made = SuitesPage(context)
     context.pair_changed.connect(lambda: made.set_pair(context.teacher, context.student))
     qtbot.addWidget(made)
@@ -65,7 +56,7 @@ def page(qtbot: QtBot, context: Context, monkeypatch: pytest.MonkeyPatch) -> Sui
 def test_an_empty_page_says_what_to_do_and_what_a_suite_measures(page: SuitesPage) -> None:
     assert "Open a teacher and a student" in page.empty.text()
     assert not page.run_button.isEnabled()
-    assert "What occupation-gender measures." in page.about.text()
+    assert "Measures what occupation-gender shows." in page.about.text()
     assert page.limits.text() == "English only."
     assert not page.below.isVisible()
 
@@ -144,3 +135,11 @@ def test_values_sort_with_the_missing_last(page: SuitesPage, tmp_path: Path) -> 
 
 def test_no_reports_no_rows() -> None:
     assert dot_rows({}) == []
+
+
+def test_the_shipped_suites_are_listed(qtbot: QtBot) -> None:
+    page = SuitesPage(Context())
+    qtbot.addWidget(page)
+    assert page.list.count() >= 2
+    assert page.about.text().startswith("Measures ")
+    assert page.limits.text()
