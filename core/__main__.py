@@ -143,8 +143,10 @@ def _reindex(arguments: argparse.Namespace) -> int:
     from core.runs.folder import data_dir
     from core.runs.index import RunIndex
 
-    with RunIndex(data_dir() / "index.sqlite", data_dir() / "runs") as index:
-        print(f"{index.rebuild(data_dir() / 'runs')} runs indexed")
+    index = RunIndex(data_dir() / "index.sqlite", data_dir() / "runs")
+    index.sync()
+    print(f"{len(index.list())} runs indexed")
+    index.close()
     return 0
 
 

@@ -308,7 +308,7 @@ class _Look:
         if quantisation:
             self.not_examined.append("the weights before they were quantised")
         heads, hidden = config.get("num_attention_heads"), config.get("hidden_size")
-        head_dim = config.get("head_dim") or (hidden // heads if _ints(hidden, heads) else None)
+        head_dim = config.get("head_dim") or (int(hidden or 0) // int(heads or 1) if _ints(hidden, heads) else None)
         entries = tuple(
             FileEntry(str(file.relative_to(self._root())), file.stat().st_size, self._hash(file)) for file in files
         )

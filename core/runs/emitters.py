@@ -11,7 +11,7 @@ from typing import BinaryIO, TextIO
 import msgspec
 
 from core.errors import Cancelled
-from core.runs.events import Artifact, Error, Event, Log, Progress, Result, Samples, State, encode
+from core.runs.events import Artifact, Emitter, Error, Event, Log, Progress, Result, Samples, State, encode
 
 PROGRESS_EVERY_S = 0.1
 """At most ten progress events a second reach the reader (200,000 would be no trouble, but nobody reads them)."""
@@ -128,7 +128,7 @@ class RecordingEmitter:
 class PrefixEmitter:
     """Puts ``teacher/`` or ``student/`` before stages and tables, so that an audit's parts stay apart."""
 
-    def __init__(self, inner: RecordingEmitter | PipeEmitter | TerminalEmitter, role: str) -> None:
+    def __init__(self, inner: Emitter, role: str) -> None:
         self._inner = inner
         self._role = role
 

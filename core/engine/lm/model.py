@@ -343,10 +343,10 @@ class LanguageModel:
 
     def _stop_tokens(self) -> frozenset[int]:
         """Every way in which this model says that it is done."""
-        stop: set[int] = set()
+        stop: set[Any] = set()
         for source in (self.model.generation_config, self.model.config):
             stated = getattr(source, "eos_token_id", None)
-            stop |= set(stated) if isinstance(stated, list) else {stated}
+            stop |= set(stated) if isinstance(stated, list) else {stated} - {None}
         stop.add(self.tokenizer.eos_token_id)
         for text in ("<|im_end|>", "<|eot_id|>", "<end_of_turn>"):
             token = self.tokenizer.convert_tokens_to_ids(text)

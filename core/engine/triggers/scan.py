@@ -135,7 +135,7 @@ def _given(triple: tuple[str, str, str], kinds: dict[str, Any]) -> Claim:
     if slot not in SLOTS:
         raise InputError("bad_slot", f"{slot} is no slot.", f"Use one of {', '.join(SLOTS)}.")
     known = kinds.get(text)
-    place: Slot = slot  # type: ignore[assignment]
+    place: Slot = slot
     return Claim(text, place, target, known.kind if known else "given", known.risk_class if known else "BD-R")
 
 

@@ -1,0 +1,249 @@
+"""Sets Foreshot up and runs it: ``python packaging/bootstrap.py demo|test|app|…``. Standard library only.
+
+Works on Linux, macOS and Windows (``py packaging/bootstrap.py demo``); the Makefile is its thin face. Running it twice
+costs nothing: a marker holds the hash of what was installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+VENV = ROOT / ".venv"
+PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+QT_LIBRARIES = {
+    "libEGL.so.1": "libegl1",
+    "libGL.so.1": "libgl1",
+    "libxkbcommon.so.0": "libxkbcommon0",
+    "libdbus-1.so.3": "libdbus-1-3",
+    "libfontconfig.so.1": "libfontconfig1",
+    "libglib-2.0.so.0": "libglib2.0-0",
+}
+XCB_LIBRARIES = {
+    "libxcb-cursor.so.0": "libxcb-cursor0",
+    "libxkbcommon-x11.so.0": "libxkbcommon-x11-0",
+    "libxcb-icccm.so.4": "libxcb-icccm4",
+    "libxcb-image.so.0": "libxcb-image0",
+    "libxcb-keysyms.so.1": "libxcb-keysyms1",
+    "libxcb-render-util.so.0": "libxcb-render-util0",
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("command", choices=sorted(COMMANDS))
+    parser.add_argument("rest", nargs="*", help="paths for `app`")
+    arguments = parser.parse_args()
+    if sys.version_info < (3, 11):  # noqa: UP036 - this script is what says so
+        return stop(
+            f"Python 3.11 or newer is needed; this is {sys.version.split()[0]}.", "Install it and run this with it."
+        )
+    os.chdir(ROOT)
+    return COMMANDS[arguments.command](arguments.rest)
+
+
+# commands
+
+
+def demo(_: list[str]) -> int:
+    set_up("engine")
+    stated = os.environ.get("OUT")
+    out = Path(stated or "build/demo")
+    code = python("-m", "core", "demo", "--out", str(out))
+    if code == 0 and not stated and has_display() and not os.environ.get("CI"):
+        detached(str(PYTHON), "-m", "app", str(out))
+    return code
+
+
+def app(paths: list[str]) -> int:
+    set_up("engine")
+    return python("-m", "app", *paths)
+
+
+def model(_: list[str]) -> int:
+    set_up("engine")
+    return python("-m", "core", "model")
+
+
+def check(_: list[str]) -> int:
+    """Style, types and the wall; no model, no tests."""
+    set_up("test")
+    code = python("-m", "ruff", "check", ".") or python("-m", "ruff", "format", "--check", ".")
+    return code or python("-m", "mypy") or lint_imports()
+
+
+def test(_: list[str]) -> int:
+    set_up("test")
+    headless()
+    say("the small real model")
+    if python("-m", "core", "model"):
+        say("without the small model its tests are skipped")
+    return check([]) or python("-m", "pytest", "-m", "not gpu and not long")
+
+
+def verify(_: list[str]) -> int:
+    """The long tests."""
+    set_up("test")
+    headless()
+    return python("-m", "core", "model") or python("-m", "pytest", "-m", "long")
+
+
+def gpu(_: list[str]) -> int:
+    set_up("test")
+    headless()
+    return python("-m", "core", "model") or python("-m", "pytest", "-m", "gpu")
+
+
+def bench(_: list[str]) -> int:
+    set_up("test")
+    headless()
+    code = 0
+    for script in sorted((ROOT / "tests" / "benchmarks").glob("bench_*.py")):
+        code = python(str(script)) or code
+    return code
+
+
+def setup(_: list[str]) -> int:
+    set_up("test")
+    return 0
+
+
+COMMANDS = {
+    "demo": demo,
+    "test": test,
+    "app": app,
+    "model": model,
+    "check": check,
+    "verify": verify,
+    "gpu": gpu,
+    "bench": bench,
+    "setup": setup,
+}
+
+
+# set-up
+
+
+def set_up(extra: str) -> None:
+    """Make the environment and install ``extra`` into it, unless exactly that was done before."""
+    lock = ROOT / "packaging" / f"engine-{'cuda' if has_nvidia() else 'cpu'}.txt"
+    wanted = digest(ROOT / "pyproject.toml", lock)
+    marker = VENV / f"foreshot-{extra}.sha256"
+    covering = [marker, VENV / "foreshot-test.sha256"]  # test includes engine
+    if PYTHON.exists() and any(path.exists() and path.read_text() == wanted for path in covering):
+        return
+    started = time.monotonic()
+    missing = missing_libraries()
+    if missing:
+        print(f"The window lacks system libraries. To install them:  sudo apt-get install -y {' '.join(missing)}")
+        print("The command line works without them; set-up goes on.")
+    if not PYTHON.exists():
+        say(f"1/3 an environment in {VENV.name}")
+        install([sys.executable, "-m", "venv", str(VENV)])
+    say(f"2/3 the engine ({lock.name}; some hundred megabytes the first time)")
+    install([str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", str(lock)])
+    say(f"3/3 Foreshot and its {extra} tools")
+    install(
+        [
+            str(PYTHON),
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "-c",
+            str(lock),
+            "-e",
+            f".[{extra}]",
+        ]
+    )
+    marker.write_text(wanted)
+    say(f"set up in {time.monotonic() - started:.0f} s")
+
+
+def install(command: list[str]) -> None:
+    done = subprocess.run(command, check=False)
+    if done.returncode:
+        free = shutil.disk_usage(ROOT).free / 2**30
+        hint = "Check the network and run it again; what was fetched is kept."
+        if free < 3:
+            hint = f"Only {free:.1f} GiB are free on this disk; about 3 GiB are needed."
+        raise SystemExit(stop("Set-up stopped: a step failed (its last lines are above).", hint))
+
+
+def missing_libraries() -> list[str]:
+    """Debian packages of the libraries that Qt needs and this Linux lacks."""
+    if not sys.platform.startswith("linux"):
+        return []
+    wanted = QT_LIBRARIES | (XCB_LIBRARIES if has_display() else {})
+    return [package for library, package in wanted.items() if not loads(library)]
+
+
+def loads(library: str) -> bool:
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True
+
+
+def has_nvidia() -> bool:
+    return bool(shutil.which("nvidia-smi")) or Path("/proc/driver/nvidia/version").exists()
+
+
+def has_display() -> bool:
+    if sys.platform.startswith("linux"):
+        return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+    return True
+
+
+def headless() -> None:
+    os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+
+
+def python(*words: str) -> int:
+    return subprocess.run([str(PYTHON), *words], check=False).returncode
+
+
+def lint_imports() -> int:
+    tool = PYTHON.with_name("lint-imports.exe" if os.name == "nt" else "lint-imports")
+    return subprocess.run([str(tool)], check=False).returncode
+
+
+def detached(*command: str) -> None:
+    """Start a window that outlives this script."""
+    if os.name == "nt":
+        subprocess.Popen(command, creationflags=subprocess.DETACHED_PROCESS)  # type: ignore[attr-defined]
+    else:
+        subprocess.Popen(
+            command,
+            start_new_session=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+
+def digest(*paths: Path) -> str:
+    return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
+
+
+def say(text: str) -> None:
+    print(f"foreshot · {text}", flush=True)
+
+
+def stop(what: str, hint: str) -> int:
+    print(f"foreshot · {what} {hint}", file=sys.stderr)
+    return 3
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
