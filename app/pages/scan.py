@@ -187,7 +187,8 @@ class ScanPage(Page):
             return
         name, _dtype, _quant = PRECISIONS[self.precision_box.currentIndex()]
         parts = [memory_words(choice, name), time_words(self.context.runs_dir, choice, self.preset_box.currentText())]
-        self.estimate.setText(" · ".join(part for part in parts if part))
+        words = " · ".join(part for part in parts if part)
+        self.estimate.setText(words or "No estimate: the files of this model are not read yet.")
 
     def start_scan(self) -> None:
         """Queue the scan that the set-up row describes."""
@@ -352,10 +353,8 @@ class ScanPage(Page):
         side = self.sides.get(self.role)
         if side is None:
             return
-        tried = side.report.get("counts", {}).get("triggers")
         self.candidates_title.setText("Candidates")
-        words = f"· {len(side.table.rows):,}"
-        self.count.setText(f"{words} of {tried:,} triggers tried, sorted by evidence" if tried else words)
+        self.count.setText(f"· {len(side.table.rows):,} pairs of trigger and slot, strongest evidence first")
 
     def _show_stations(self) -> None:
         side = self.sides.get("teacher" if self.audit else "")

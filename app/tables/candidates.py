@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -60,6 +61,7 @@ _KEYS: tuple[Callable[[Candidate], tuple[Any, ...]], ...] = (
     lambda row: (_float(row, "controls_reached"),),
     _evidence,
 )
+_SMALL = 500  # up to here rows are inserted one by one, above the whole is sorted
 EVIDENCE = 6  # the column that sorts by evidence, strongest first
 
 
@@ -86,7 +88,7 @@ class CandidateTable(RowTable[Candidate]):
 
     def set_rows(self, rows: Sequence[Candidate]) -> None:
         self.beginResetModel()
-        self._sorted, self._known = [], {}
+        self._sorted, self._known, self.rows = [], {}, []
         self._merge(rows)
         self.endResetModel()
 
@@ -124,11 +126,19 @@ class CandidateTable(RowTable[Candidate]):
             self._sorted = [(key(row), seq, row) for _key, seq, row in self._sorted]
         elif replaced:
             self._sorted = [entry for entry in self._sorted if id(entry[2]) not in replaced]
+        entries = []
         for row in fresh.values():
             self._count += 1
-            self._sorted.append((key(row), self._count, row))
+            entries.append((key(row), self._count, row))
         self._known.update(fresh)
-        # Timsort merges a sorted run and a short tail in linear time; ``seq`` is unique, rows are never compared
+        # ``seq`` is unique, so rows themselves are never compared
+        if fresh and not replaced and not self._descending and len(entries) < _SMALL:
+            for entry in entries:
+                at = bisect.bisect(self._sorted, entry)
+                self._sorted.insert(at, entry)
+                self.rows.insert(at, entry[2])
+            return
+        self._sorted += entries
         self._sorted.sort(reverse=self._descending)
         self.rows = [entry[2] for entry in self._sorted]
 
