@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Final, cast
 
 from PySide6.QtCore import QEvent, QModelIndex, Qt, QTimer
 from PySide6.QtGui import QKeyEvent
@@ -17,11 +16,12 @@ from app.estimates import memory_words, time_words
 from app.pages.base import Page
 from app.tables.candidates import EVIDENCE, CandidateTable, identity
 from app.tables.rows import table_view
+from app.tables.scan_side import Side, read_events, read_report, take_report
 from app.widgets.basic import button, card, heading, label
 from app.widgets.finding import FindingDetail
 from app.widgets.stations import Station, Stations
 from core.errors import ForeshotError
-from core.runs.events import Event, Progress, Samples, decode_event
+from core.runs.events import Event, Progress, Samples
 from core.runs.folder import RunFolder
 from core.specs import AuditSpec, LoadOptions, ScanSpec
 from core.types import Dtype, Quant
@@ -38,17 +38,6 @@ PRESETS: Final = ("quick", "standard", "deep")
 FLUSH_MS: Final = 120
 _ROLES: Final = ("teacher", "student")
 _TITLES: Final = {"inspect": "Files", "known": "Known triggers", "proof": "Proof", "student": "Student"}
-
-
-@dataclass
-class Side:
-    """What is known of the scan of one model."""
-
-    table: CandidateTable = field(default_factory=CandidateTable)
-    report: dict[str, Any] = field(default_factory=dict)
-    progress: dict[str, Progress] = field(default_factory=dict)
-    waiting: list[dict[str, Any]] = field(default_factory=list)
-    findings: list[dict[str, Any]] = field(default_factory=list)
 
 
 class ScanPage(Page):
@@ -438,40 +427,3 @@ def _is_start(event: QKeyEvent) -> bool:
 
 def _share(event: Progress) -> float:
     return min(1.0, event.done / event.total) if event.total else 0.0
-
-
-def take_report(side: Side, report: dict[str, Any], cross: dict[str, Any] | None) -> None:
-    """Put a finished scan into ``side``, and what was tried on it from the other model (``cross``)."""
-    total = report.get("counts", {}).get("controls")
-    rows = [
-        {"controls_n": total, **row} if row.get("controls_reached") is not None else row
-        for row in report.get("candidates") or ()
-    ]
-    side.report = report
-    side.findings = list(report.get("findings") or ())
-    have = {identity(found) for found in side.findings}
-    side.findings += [f for f in (cross or {}).get("findings", ()) if identity(f) not in have]
-    side.table.set_rows([*rows, *map(as_candidate, side.findings)])
-
-
-def as_candidate(found: dict[str, Any]) -> dict[str, Any]:
-    """A finding as a row of the table."""
-    kept = ("trigger", "trigger_shown", "kind", "slot", "controls_reached", "controls_n", "verdict")
-    return {**{name: found.get(name) for name in kept}, "stage": "proof", "payload_rate": found.get("asr")}
-
-
-def read_report(folder: Path) -> dict[str, Any] | None:
-    """``report.json`` of a run folder, None where the run did not reach it."""
-    if not (folder / "spec.json").exists():
-        return None
-    report = RunFolder.open(folder).read_json("report.json")
-    return report if isinstance(report, dict) else None
-
-
-def read_events(folder: Path) -> list[Event]:
-    """What the run's diary kept: finished stages."""
-    try:
-        lines = (folder / "events.jsonl").read_bytes().splitlines()
-    except OSError:
-        return []
-    return [event for line in lines if (event := decode_event(line)) is not None]

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
-from PySide6.QtCore import QEvent, QObject, Qt, Signal
-from PySide6.QtGui import QKeySequence, QPixmap, QResizeEvent, QShortcut
+from PySide6.QtCore import QEvent, Qt, Signal
+from PySide6.QtGui import QKeySequence, QShortcut
 from PySide6.QtWidgets import (
     QFileDialog,
     QFrame,
     QGridLayout,
     QHBoxLayout,
-    QLabel,
     QScrollArea,
     QVBoxLayout,
     QWidget,
@@ -30,6 +26,7 @@ from app.tables.suite_items import Item, ItemTable, merge
 from app.widgets.basic import button, card, clear, heading, label
 from app.widgets.diff_view import visible
 from app.widgets.interval_strip import MARKS, IntervalStrip, axis_range
+from app.widgets.paper import PaperView, Work
 from app.widgets.verdict_row import VerdictRow, span, verdict_text
 from core.errors import ForeshotError
 from core.report.scorecard import Estimate, FindingLine, RiskRow, Scorecard, decode_scorecard, encode_scorecard
@@ -38,77 +35,6 @@ from core.specs import AuditSpec
 
 TITLE: Final = "Partial-risk-laundering scorecard"
 PPI: Final = 144
-PAPER: Final = 860  # widest page on screen, in pixels
-
-
-class Work(QObject):
-    """Runs a function on one thread beside the window's and comes back with its result or its error.
-
-    Signals:
-        done(object, object, object): the key, the result, the error (one of the two is None).
-    """
-
-    done = Signal(object, object, object)
-
-    def __init__(self, parent: QObject | None = None) -> None:
-        super().__init__(parent)
-        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="typst")
-
-    def run(self, key: object, function: Callable[[], object]) -> None:
-        def tell(future: Future[object]) -> None:
-            error = future.exception()
-            with contextlib.suppress(RuntimeError):  # the page went away meanwhile
-                self.done.emit(key, None if error else future.result(), error)
-
-        self._pool.submit(function).add_done_callback(tell)
-
-    def wait(self) -> None:
-        self._pool.shutdown(wait=True)
-
-
-class PaperView(QScrollArea):
-    """Pages one under the other, as wide as the place allows; paper is white in the dark scheme too."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.setWidgetResizable(True)
-        self.setFrameShape(QFrame.Shape.NoFrame)
-        self.setAccessibleName("The scorecard as it will print")
-        self.pages: list[QPixmap] = []
-        self.labels: list[QLabel] = []
-        inner = QWidget()
-        inner.setObjectName("page")
-        self._column = QVBoxLayout(inner)
-        self._column.setContentsMargins(0, 0, 0, 0)
-        self._column.setSpacing(16)
-        self.setWidget(inner)
-
-    def set_pages(self, images: list[bytes]) -> None:
-        clear(self._column)
-        self.pages, self.labels = [], []
-        for number, image in enumerate(images, start=1):
-            pixmap = QPixmap()
-            pixmap.loadFromData(image)
-            shown = QLabel()
-            shown.setAccessibleName(f"Page {number} of {len(images)}")
-            shown.setStyleSheet(f"border: 1px solid {theme.tokens().hairline};")
-            self.pages.append(pixmap)
-            self.labels.append(shown)
-            self._column.addWidget(shown, 0, Qt.AlignmentFlag.AlignHCenter)
-        self._column.addStretch(1)
-        self._fit()
-
-    def resizeEvent(self, event: QResizeEvent) -> None:
-        super().resizeEvent(event)
-        self._fit()
-
-    def _fit(self) -> None:
-        ratio = self.devicePixelRatioF()
-        width = max(200, min(PAPER, self.viewport().width() - 8))
-        for pixmap, shown in zip(self.pages, self.labels, strict=True):
-            fitted = pixmap.scaledToWidth(round(width * ratio), Qt.TransformationMode.SmoothTransformation)
-            fitted.setDevicePixelRatio(ratio)
-            shown.setPixmap(fitted)
 
 
 class ScorecardPage(Page):
@@ -125,7 +51,7 @@ class ScorecardPage(Page):
         self.card: Scorecard | None = None
         self.folder: Path | None = None
         self.items: dict[tuple[str, str], Item] = {}
-        self.suite_of: dict[str, str] = {}  # risk class and title → suite id
+        self.suite_of: dict[str, str] = {}  # title → suite id
         self.rows: list[VerdictRow] = []
         self._version = 0
         self._following = ""
@@ -294,7 +220,7 @@ class ScorecardPage(Page):
             run = RunFolder.open(part)
             report = run.read_json("report.json")
             for suite in report.get("suites", ()) if isinstance(report, dict) else ():
-                self.suite_of[suite["title"]] = self.suite_of[suite["risk_class"]] = suite["id"]
+                self.suite_of[suite["title"]] = suite["id"]
             merge(self.items, role, run.items())
 
     def _show_empty(self, words: str = "") -> None:
@@ -378,7 +304,7 @@ class ScorecardPage(Page):
             row.setChecked(False)
 
     def items_of(self, row: RiskRow) -> list[Item]:
-        suite = self.suite_of.get(row.title) or self.suite_of.get(row.risk_class)
+        suite = self.suite_of.get(row.title)
         return [item for item in self.items.values() if suite is not None and item.suite == suite]
 
     def _findings_of(self, row: RiskRow) -> list[FindingLine]:

@@ -42,8 +42,9 @@ class Span:
 
 
 def signed(value: float) -> str:
-    """``+0.12`` or ``−0.03``, with a real minus."""
-    return f"{value:+.2f}".replace("-", "−")
+    """``+0.12``, ``−0.03`` with a real minus, ``0.00``."""
+    text = f"{value:+.2f}"
+    return "0.00" if text in ("+0.00", "-0.00") else text.replace("-", "−")
 
 
 def axis_range(spans: Iterable[Span | None], margin: float) -> tuple[float, float]:
