@@ -40,7 +40,7 @@ from app.widgets.tray import Tray
 from core.errors import ForeshotError
 from core.runs.events import Event, Heartbeat, Hello, Log, Progress, State
 from core.runs.folder import RunFolder
-from core.specs import AuditSpec, JobSpec, ScanSpec
+from core.specs import AuditSpec, JobSpec, LoadOptions, ScanSpec
 from core.types import ModelRef, Role
 
 PAGES: Final = (
@@ -279,19 +279,24 @@ class MainWindow(QMainWindow):
         self.chips["student"].set_choice(student)
         self.actions_["swap"].setEnabled(bool(teacher or student))
         self.actions_["clear"].setEnabled(bool(teacher or student))
-        self.actions_["audit"].setEnabled(bool(teacher and student))
+        self.actions_["audit"].setEnabled(bool(teacher or student))
         for page in self.pages.values():
             page.set_pair(teacher, student)
 
     # jobs
 
     def audit(self) -> None:
-        """Everything this version can tell about the pair, into one scorecard."""
-        teacher, student = self.context.teacher, self.context.student
-        if teacher is None or student is None:
+        """Everything this version can tell about the pair, or about one model alone, into one scorecard."""
+        first, second = self.context.teacher, self.context.student
+        if first is None:
+            first, second = second, None
+        if first is None:
             return
         spec = AuditSpec(
-            teacher=str(teacher.ref), student=str(student.ref), teacher_load=teacher.load, student_load=student.load
+            teacher=str(first.ref),
+            student=str(second.ref) if second else None,
+            teacher_load=first.load,
+            student_load=second.load if second else LoadOptions(),
         )
         if self.context.submit(spec):
             self.open_page("scan")
@@ -305,7 +310,6 @@ class MainWindow(QMainWindow):
 
     def demo(self) -> None:
         from core.specs.demo import demo_spec, small_model_folder
-        from core.specs.jobs import LoadOptions
 
         model = small_model_folder()
         if not (model / "config.json").exists():
