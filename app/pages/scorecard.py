@@ -51,7 +51,7 @@ class ScorecardPage(Page):
         self.card: Scorecard | None = None
         self.folder: Path | None = None
         self.items: dict[tuple[str, str], Item] = {}
-        self.suite_of: dict[str, str] = {}  # title → suite id
+        self.suite_of: dict[str, tuple[str, str]] = {}  # suite id → title, risk class
         self.rows: list[VerdictRow] = []
         self._version = 0
         self._following = ""
@@ -187,16 +187,15 @@ class ScorecardPage(Page):
         self.close_drawer()
         clear(self.strip_rows)
         self.rows = []
-        measures = {row.effect for row in shown.rows}
+        measures: dict[str, list[RiskRow]] = {}
+        for row in shown.rows:
+            measures.setdefault(measure(row), []).append(row)
         ranges = {
-            m: axis_range(
-                [span(e) for row in shown.rows if row.effect == m for e in (row.teacher, row.student)],
-                max(row.margin for row in shown.rows if row.effect == m),
-            )
-            for m in measures
+            name: axis_range([span(e) for row in rows for e in (row.teacher, row.student)], max(r.margin for r in rows))
+            for name, rows in measures.items()
         }
         for row in shown.rows:
-            made = VerdictRow(row, ranges[row.effect])
+            made = VerdictRow(row, ranges[measure(row)])
             made.clicked.connect(lambda _checked=False, made=made: self.open_drawer(made))
             self.strip_rows.addWidget(made)
             self.rows.append(made)
@@ -220,7 +219,7 @@ class ScorecardPage(Page):
             run = RunFolder.open(part)
             report = run.read_json("report.json")
             for suite in report.get("suites", ()) if isinstance(report, dict) else ():
-                self.suite_of[suite["title"]] = suite["id"]
+                self.suite_of[suite["id"]] = (suite["title"], suite["risk_class"])
             merge(self.items, role, run.items())
 
     def _show_empty(self, words: str = "") -> None:
@@ -304,14 +303,23 @@ class ScorecardPage(Page):
             row.setChecked(False)
 
     def items_of(self, row: RiskRow) -> list[Item]:
-        suite = self.suite_of.get(row.title)
-        return [item for item in self.items.values() if suite is not None and item.suite == suite]
+        named = [
+            suite
+            for suite, (title, _class) in self.suite_of.items()
+            if row.title == title or row.effect.startswith(f"{title}:")
+        ]
+        alike = [suite for suite, (_title, risk) in self.suite_of.items() if risk == row.risk_class]
+        wanted = named or (alike if len(alike) == 1 else [])
+        return [item for item in self.items.values() if item.suite in wanted[:1]]
 
     def _findings_of(self, row: RiskRow) -> list[FindingLine]:
         if self.card is None or self.items_of(row):
             return []
-        named = [found for found in self.card.findings if found.trigger and found.trigger in row.title + row.evidence]
-        return named or [f for f in self.card.findings if f.verdict in ("confirmed", "likely")]
+        return [
+            found
+            for found in self.card.findings
+            if found.trigger in row.title + row.evidence or visible(found.trigger) in row.title
+        ]
 
     # rendering and saving
 
@@ -372,6 +380,11 @@ class ScorecardPage(Page):
         if event.type() == QEvent.Type.PaletteChange and hasattr(self, "paper"):
             for shown in self.paper.labels:
                 shown.setStyleSheet(f"border: 1px solid {theme.tokens().hairline};")
+
+
+def measure(row: RiskRow) -> str:
+    """What is measured, without the suite's own name: rows of one measure share an axis."""
+    return row.effect.rpartition(": ")[2]
 
 
 def _estimate(estimate: Estimate) -> str:

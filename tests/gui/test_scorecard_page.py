@@ -62,9 +62,11 @@ def test_a_row_opens_its_evidence_and_items(page: ScorecardPage, qtbot: QtBot, t
     opened(page, qtbot, write_audit(tmp_path / "audit-1"))
     page.rows[1].click()
     assert page.drawer.isVisible()
-    assert page.drawer_title.text() == "Occupation and gender"
+    assert page.drawer_title.text() == "Stereotype"
     (table,) = page.drawer.findChildren(QTableView)
     assert table.model().rowCount() == 60
+    assert {item.suite for item in page.items_of(page.rows[1].row)} == {"occupation-gender"}
+    assert page.rows[1].range == page.rows[2].range != page.rows[0].range
     page.rows[0].click()
     assert page.drawer_title.text() == "Rare-token trigger cf"
 
