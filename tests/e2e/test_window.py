@@ -72,7 +72,7 @@ def test_pictures_of_every_page_from_a_real_run(
     window.open_arguments([str(demo_run.path)])
     card = window.page("scorecard")
     assert isinstance(card, ScorecardPage)
-    qtbot.wait_until(lambda: card.card is not None and bool(card.pages.images), timeout=30_000)
+    qtbot.wait_until(lambda: card.card is not None and bool(card.paper.pages), timeout=30_000)
     keep = bool(os.environ.get("FORESHOT_PICTURES"))
     seen: set[bytes] = set()
     for scheme in ("light", "dark"):
