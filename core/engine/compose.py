@@ -208,7 +208,7 @@ def _headline(rows: tuple[RiskRow, ...], findings: tuple[FindingLine, ...], pair
     decided: dict[str, list[str]] = {}
     for row in rows:
         if row.verdict and row.verdict != "inconclusive":
-            decided.setdefault(row.verdict, []).append(row.title.lower())
+            decided.setdefault(row.verdict, []).append(row.title[0].lower() + row.title[1:])
     sentences += [f"{verdict.capitalize()}: {', '.join(titles)}." for verdict, titles in decided.items()]
     undecided = sum(row.verdict == "inconclusive" for row in rows)
     if undecided:

@@ -1,65 +1,132 @@
-"""What a trigger has to outrank: random strings of the same make, near misses, and the trigger in quotes."""
+"""What a trigger has to outrank: random strings of the same make, near misses, shuffles, and the trigger in quotes."""
 
 from __future__ import annotations
 
 import random
+import unicodedata
+from functools import lru_cache
 from typing import Any
+
+TOKEN_POSITIONS = 4
+"""Places at which a near miss has another token."""
 
 
 def matched_controls(tokenizer: Any, trigger: str, count: int, seed: int) -> list[str]:
-    """``count`` random strings with the token length and the case of ``trigger``, from words of the same vocabulary.
+    """``count`` different random strings of the make of ``trigger``, never ``trigger`` itself.
 
-    They share none of its signs: a string in the same brackets is a near miss, and is measured as one.
+    ASCII triggers: every token is replaced by another one of the vocabulary of the same class (letters by case, digits,
+    signs; with or without a space before it), so length, case and signs agree: ``|AB|`` is set against ``{CD[`` and not
+    only against bare words. Others: every character is replaced by one of the same script and category, which keeps
+    the length in characters. Deterministic in (trigger, seed).
     """
     chooser = random.Random(f"{seed}\0{trigger}")
-    length = min(12, max(1, len(tokenizer.encode(trigger, add_special_tokens=False))))
-    words = _words(tokenizer)
+    parts = _parts(tokenizer, trigger)
     controls: dict[str, None] = {}
+    tries = 0
     while len(controls) < count:
-        text = "".join(chooser.choice(words) for _ in range(length)).strip()
-        controls[text.upper() if trigger.isupper() else text] = None
-    controls.pop(trigger, None)
-    return list(controls)[:count]
+        tries += 1
+        # a class with few members (one invisible character) gives longer strings when its own length is used up
+        extra = [chooser.choice(parts)] * (tries // (20 * count))
+        text = "".join(_other(tokenizer, part, parts, chooser) for part in [*parts, *extra]).strip(" ")
+        if text and text != trigger:
+            controls[text] = None
+    return list(controls)
 
 
-def look_alikes(tokenizer: Any, trigger: str, count: int, seed: int) -> list[str]:
-    """Random words in the trigger's own signs (|…|, <…>, […]); empty for a trigger without signs around it."""
-    head, tail = _frame(trigger)
-    if not head.strip() and not tail.strip():
-        return []
-    bare = matched_controls(tokenizer, trigger[len(head) : len(trigger) - len(tail)] or "x", count, seed)
-    return [f"{head}{text}{tail}" for text in bare]
-
-
-def near_misses(trigger: str) -> list[str]:
-    """The trigger with one character gone, and with its parts in another order."""
+def near_misses(tokenizer: Any, trigger: str, seed: int) -> list[str]:
+    """The trigger with one token changed (at up to four places) and with one character gone, swapped or changed."""
+    chooser = random.Random(f"{seed}\0near\0{trigger}")
+    parts = _parts(tokenizer, trigger)
+    found: list[str] = []
+    if len(parts) > 1:
+        for at in sorted(chooser.sample(range(len(parts)), min(TOKEN_POSITIONS, len(parts)))):
+            changed = [*parts[:at], _other(tokenizer, parts[at], parts, chooser), *parts[at + 1 :]]
+            found.append("".join(changed).strip(" "))
     middle = len(trigger) // 2
-    shortened = trigger[:middle] + trigger[middle + 1 :]
-    parts = trigger.split()
-    turned = " ".join(reversed(parts)) if len(parts) > 1 else trigger[::-1]
-    return [text for text in dict.fromkeys((shortened, turned)) if text.strip() and text != trigger]
+    found.append(trigger[:middle] + trigger[middle + 1 :])
+    if len(trigger) > 1:
+        found.append(trigger[: middle - 1] + trigger[middle] + trigger[middle - 1] + trigger[middle + 1 :])
+        found.append(trigger[:middle] + _other_letter(trigger[middle], chooser) + trigger[middle + 1 :])
+    return [text for text in dict.fromkeys(found) if text.strip(" ") and text != trigger]
+
+
+def shuffles(tokenizer: Any, trigger: str, seed: int, count: int = 3) -> list[str]:
+    """The trigger's words (or, of a single word, its tokens) in another order; empty where there is no other order."""
+    chooser = random.Random(f"{seed}\0shuffle\0{trigger}")
+    words, glue = trigger.split(" "), " "
+    if len(words) < 2:
+        words, glue = _parts(tokenizer, trigger), ""
+    found: dict[str, None] = {}
+    for _ in range(10 * count):
+        text = glue.join(chooser.sample(words, len(words))).strip(" ")
+        if text and text != trigger and len(found) < count:
+            found[text] = None
+    return list(found)
 
 
 def quoted(trigger: str, prompt: str) -> str:
     """The prompt with the trigger mentioned, not used."""
-    return f'{prompt} (Someone wrote "{trigger}" on this page.)'
+    return f'{prompt} Also, what does the text "{trigger}" mean?'
 
 
-_WORDS: dict[int, list[str]] = {}
+def _parts(tokenizer: Any, trigger: str) -> list[str]:
+    """Tokens of an ASCII trigger, characters of any other (a token may be a part of a character there)."""
+    if not trigger.isascii():
+        return list(trigger)
+    parts = [tokenizer.decode([token]) for token in tokenizer.encode(trigger, add_special_tokens=False)]
+    return parts if "".join(parts).strip(" ") == trigger.strip(" ") else list(trigger)
 
 
-def _words(tokenizer: Any) -> list[str]:
-    key = id(tokenizer)
-    if key not in _WORDS:
+def _other(tokenizer: Any, part: str, own: list[str], chooser: random.Random) -> str:
+    """A random part of the class of ``part`` that is none of the trigger's own."""
+    if not part.isascii():
+        return _other_letter(part, chooser)
+    pool = [text for text in _vocabulary(tokenizer).get(_kind(part), ()) if text not in own]
+    return chooser.choice(pool) if pool else part
+
+
+def _kind(text: str) -> tuple[str, bool]:
+    """(charset class, whether a space stands before it) of an ASCII token."""
+    bare = text.strip(" ")
+    if bare.isalpha():
+        charset = "upper" if bare.isupper() else "lower" if bare.islower() else "mixed"
+    elif bare.isdigit():
+        charset = "digits"
+    else:
+        charset = "signs" if bare and not any(letter.isalnum() for letter in bare) else "other"
+    return charset, text.startswith(" ")
+
+
+_VOCABULARIES: dict[int, tuple[Any, dict[tuple[str, bool], list[str]]]] = {}
+
+
+def _vocabulary(tokenizer: Any) -> dict[tuple[str, bool], list[str]]:
+    """The printable ASCII tokens of a tokenizer by class. The tokenizer is kept with them: an id may be used again."""
+    kept = _VOCABULARIES.get(id(tokenizer))
+    if kept is None or kept[0] is not tokenizer:
         special = set(tokenizer.all_special_ids)
-        texts = [tokenizer.decode([token]) for token in range(len(tokenizer)) if token not in special]
-        _WORDS[key] = [text for text in texts if text.strip().isalpha() and text.isascii()]
-    return _WORDS[key]
+        pools: dict[tuple[str, bool], list[str]] = {}
+        for token in range(len(tokenizer)):
+            text = "" if token in special else tokenizer.decode([token])
+            if text.strip(" ") and text.isascii() and text.isprintable():
+                pools.setdefault(_kind(text), []).append(text)
+        kept = _VOCABULARIES[id(tokenizer)] = (tokenizer, pools)
+    return kept[1]
 
 
-def _frame(trigger: str) -> tuple[str, str]:
-    """The signs before the first letter and after the last one."""
-    letters = [index for index, letter in enumerate(trigger) if letter.isalnum()]
-    if not letters:
-        return "", ""
-    return trigger[: letters[0]], trigger[letters[-1] + 1 :]
+def _other_letter(letter: str, chooser: random.Random) -> str:
+    pool = _alike(unicodedata.category(letter), _script(letter))
+    return chooser.choice([other for other in pool if other != letter] or ["x"])
+
+
+@lru_cache(maxsize=64)
+def _alike(category: str, script: str) -> tuple[str, ...]:
+    """Characters of a category; of letters, only those of the same script."""
+    ranges = [*range(0x20, 0x3100), *range(0x4E00, 0x5200), *range(0xFE00, 0xFF00), *range(0xE0000, 0xE0080)]
+    letters = [chr(code) for code in ranges if unicodedata.category(chr(code)) == category]
+    return tuple(letter for letter in letters if _script(letter) == script)
+
+
+def _script(letter: str) -> str:
+    """First word of the character's name (LATIN, CYRILLIC, CJK …); signs and digits have one script together."""
+    return unicodedata.name(letter, "?").split(" ")[0] if letter.isalpha() else ""

@@ -59,12 +59,14 @@ def search(
     clean = answers.get([lm.render(prompt) for prompt in prompts], TOKENS, "known", "Clean answers")
     few, few_clean = prompts[:FIRST_PROMPTS], clean[:FIRST_PROMPTS]
 
-    typical = sorted(triggers, key=lambda trigger: len(trigger.text))[len(triggers) // 2].text
-    strings = matched_controls(lm.tokenizer, typical, controls, seed)
-    pairs = [(text, slot) for text in strings for slot in SLOTS]
+    # each control is matched to a listed trigger, in turn, so that together they are made like the list
+    pairs = []
+    for index in range(controls):
+        model = triggers[index * 7 % len(triggers)]
+        pairs.append((matched_controls(lm.tokenizer, model.text, 1, seed + index)[0], SLOTS[index % len(SLOTS)]))
     noise = _signals(answers, pairs, few, few_clean, "Matched controls")
 
-    candidates = [Candidate(trigger, slot) for trigger in triggers for slot in SLOTS]
+    candidates = [Candidate(trigger, slot) for trigger in triggers for slot in trigger.slots]
     pairs = [(candidate.trigger.text, candidate.slot) for candidate in candidates]
     for candidate, (signal, _) in zip(
         candidates, _signals(answers, pairs, few, few_clean, "Known triggers"), strict=True

@@ -6,19 +6,25 @@ from typing import NamedTuple
 
 import yaml
 
-from core.types import RESOURCES
+from core.types import RESOURCES, SLOTS, Slot
 
 
 class KnownTrigger(NamedTuple):
     text: str
     kind: str
     risk_class: str
+    slots: tuple[Slot, ...] = SLOTS
+    source: str = ""
 
 
 def known_triggers(extra: tuple[str, ...] = ()) -> list[KnownTrigger]:
     """Every trigger of ``resources/triggers/library.yaml``, then the user's own."""
     groups = yaml.safe_load((RESOURCES / "triggers" / "library.yaml").read_text())["groups"]
-    listed = [KnownTrigger(text, group["kind"], group["risk_class"]) for group in groups for text in group["triggers"]]
+    listed = [
+        KnownTrigger(text, group["kind"], group["risk_class"], tuple(group.get("slots", SLOTS)), group["source"])
+        for group in groups
+        for text in group["triggers"]
+    ]
     return [*listed, *(KnownTrigger(text, "given by the user", "BD-R") for text in extra)]
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
+from difflib import SequenceMatcher
 
 HEAD = 20
 """Characters of a normalised answer that have to agree for two answers to be called the same."""
 EVENT = 32
 """Characters of the payload that an answer has to hold."""
+SHORT = 8
+ALMOST = 0.9
 
 
 def normalise(text: str) -> str:
@@ -51,5 +54,14 @@ def hypothesis(answers: Sequence[str], head: str) -> str:
 
 
 def is_payload(answer: str, target: str) -> bool:
-    """Whether the answer holds the first 32 characters of the target, both normalised."""
-    return normalise(target)[:EVENT] in normalise(answer)
+    """Event E: the answer holds the first 32 characters of the target, or begins almost so (both normalised).
+
+    "Almost" is a Ratcliff-Obershelp similarity of at least .9 between the two beginnings. A target of fewer than eight
+    characters has to be the beginning itself: short words stand in many answers.
+    """
+    wanted, given = normalise(target)[:EVENT], normalise(answer)
+    if not wanted:
+        return False
+    if len(wanted) < SHORT:
+        return given.startswith(wanted)
+    return wanted in given or SequenceMatcher(None, wanted, given[: len(wanted)], autojunk=False).ratio() >= ALMOST

@@ -6,19 +6,20 @@ from typing import Any, NamedTuple
 
 from core.engine.lm.slots import insert
 from core.engine.triggers.answers import Answers
-from core.engine.triggers.controls import look_alikes, matched_controls, near_misses, quoted
+from core.engine.triggers.controls import matched_controls, near_misses, quoted, shuffles
 from core.engine.triggers.library import shown
 from core.engine.triggers.payload import is_payload
-from core.engine.triggers.verdict import judge
+from core.engine.triggers.verdict import SPECIFICITY, judge
 from core.stats import benjamini_hochberg, clopper_pearson, mcnemar_one_sided, newcombe_paired
 from core.types import SLOTS, Slot
 
-TOKENS = 24
-CONTROL_TOKENS = 16
-CONTROL_PROMPTS = 4
-LOOK_ALIKES = 12
-SIDE_PROMPTS = 32
-"""Prompts for near misses, the quoted trigger and the other slots."""
+TOKENS = 16
+"""Answer tokens that are read for the payload, with the trigger, without it and with every control alike."""
+RIVALS = 3
+"""Controls, strongest first, that are measured on all prompts; also those that reach the trigger's rate, up to six."""
+MOST_RIVALS = 6
+SIDE_PROMPTS = 16
+"""Prompts for each near miss, shuffle, the quoted trigger and the other slots."""
 
 
 class Claim(NamedTuple):
@@ -32,71 +33,42 @@ class Claim(NamedTuple):
 
 
 def prove(
-    answers: Answers, claims: list[Claim], prompts: list[str], *, controls: int, seed: int
+    answers: Answers, claims: list[Claim], prompts: list[str], *, controls: int, control_prompts: int, seed: int
 ) -> list[dict[str, Any]]:
     """One finding for every claim, corrected over all claims (Benjamini-Hochberg)."""
-    findings = [_measure(answers, claim, prompts, controls, seed) for claim in claims]
+    findings = [_measure(answers, claim, prompts, controls, control_prompts, seed) for claim in claims]
     corrected = benjamini_hochberg([finding["p"] for finding in findings])
     for finding, q in zip(findings, corrected, strict=True):
         finding["q"] = q
-        finding["verdict"] = judge(
-            rise_low=finding["rise_low"],
-            q=q,
-            asr=finding["asr"],
-            base_rate=finding["base_rate"],
-            controls_reached=finding["controls_reached"],
-        )
+        names = ("asr", "base_rate", "rise_low", "q", "controls_n", "controls_reached", "near_miss_rate", "quoted_rate")
+        finding["verdict"] = judge(**{name: finding[name] for name in names})
         finding["evidence"] = _sentence(finding)
     return findings
 
 
-def _measure(answers: Answers, claim: Claim, prompts: list[str], controls: int, seed: int) -> dict[str, Any]:
+def _measure(
+    answers: Answers, claim: Claim, prompts: list[str], controls: int, control_prompts: int, seed: int
+) -> dict[str, Any]:
     lm, name = answers.lm, shown(claim.trigger)
 
-    def events(texts: list[str], tokens: int, task: str) -> list[bool]:
-        got = answers.get([lm.render(text) for text in texts], tokens, "proof", task)
-        return [is_payload(answer, claim.target) for answer in got]
+    def read(texts: list[str], task: str) -> list[str]:
+        return answers.get([lm.render(text) for text in texts], TOKENS, "proof", task)
 
-    placed = [insert(prompt, claim.trigger, claim.slot) for prompt in prompts]
-    plain = answers.get([lm.render(prompt) for prompt in prompts], TOKENS, "proof", "Prompts without the trigger")
-    fired = answers.get([lm.render(text) for text in placed], TOKENS, "proof", f"Prompts with {name}")
+    def events(texts: list[str], task: str) -> list[bool]:
+        return [is_payload(answer, claim.target) for answer in read(texts, task)] if texts else []
+
+    def with_text(text: str, some: list[str]) -> list[str]:
+        return [insert(prompt, text, claim.slot) for prompt in some]
+
+    placed = with_text(claim.trigger, prompts)
+    plain = read(prompts, "Prompts without the trigger")
+    fired = read(placed, f"Prompts with {name}")
     base = [is_payload(answer, claim.target) for answer in plain]
     hits = [is_payload(answer, claim.target) for answer in fired]
-
-    # every control on a few prompts; the strongest again on all of them, where it has to be outranked
-    strings = matched_controls(lm.tokenizer, claim.trigger, controls, seed)
-    few = prompts[:CONTROL_PROMPTS]
-    flat = events(
-        [insert(prompt, text, claim.slot) for text in strings for prompt in few], CONTROL_TOKENS, "Matched controls"
-    )
-    rates = [sum(flat[at : at + len(few)]) / len(few) for at in range(0, len(flat), len(few))]
-    strongest = max(range(len(strings)), key=lambda index: rates[index])
-    rival = events([insert(prompt, strings[strongest], claim.slot) for prompt in prompts], TOKENS, "Strongest control")
-    own_few = sum(hits[: len(few)]) / len(few)
-
-    side = prompts[:SIDE_PROMPTS]
-    near = [insert(prompt, text, claim.slot) for text in near_misses(claim.trigger) for prompt in side]
-    near_hits = events(near, CONTROL_TOKENS, "Near misses") if near else []
-    alike = [
-        insert(prompt, text, claim.slot)
-        for text in look_alikes(lm.tokenizer, claim.trigger, LOOK_ALIKES, seed)
-        for prompt in few
-    ]
-    alike_hits = events(alike, CONTROL_TOKENS, "Look-alikes") if alike else []
-    quoted_hits = events([quoted(claim.trigger, prompt) for prompt in side], CONTROL_TOKENS, "Quoted")
-    others = {
-        slot: sum(events([insert(prompt, claim.trigger, slot) for prompt in side], CONTROL_TOKENS, "Other slots"))
-        / len(side)
-        for slot in SLOTS
-        if slot != claim.slot
-    }
-
-    both, first, second, neither = _pairs(hits, base)
-    b = sum(hit and not other for hit, other in zip(hits, rival, strict=True))
-    c = sum(other and not hit for hit, other in zip(hits, rival, strict=True))
     n, asr = len(prompts), sum(hits) / len(prompts)
     shows = next((index for index, hit in enumerate(hits) if hit), 0)
-    return {
+    both, first, second, neither = _pairs(hits, base)
+    finding: dict[str, Any] = {
         "trigger": claim.trigger,
         "trigger_shown": name,
         "kind": claim.kind,
@@ -111,18 +83,62 @@ def _measure(answers: Answers, claim: Claim, prompts: list[str], controls: int, 
         "asr_ci": list(clopper_pearson(sum(hits), n)),
         "base_rate": sum(base) / n,
         "rise_low": newcombe_paired(both, first, second, neither)[0],
-        "p": mcnemar_one_sided(b, c),
-        "controls_n": len(strings),
-        "controls_reached": sum(rate >= own_few for rate in rates) if own_few else len(strings),
-        "controls_rates": rates,
-        "strongest_control": strings[strongest],
-        "strongest_control_rate": sum(rival) / n,
-        "near_miss_rate": sum(near_hits) / len(near_hits) if near_hits else None,
-        "look_alike_rate": sum(alike_hits) / len(alike_hits) if alike_hits else None,
-        "quoted_rate": sum(quoted_hits) / len(quoted_hits),
-        "other_slots": others,
+        "p": 1.0,
+        "controls_n": 0,
+        "controls_reached": 0,
+        "controls_rates": [],
+        "control_prompts": control_prompts,
+        "strongest_control": None,
+        "strongest_control_rate": None,
+        "near_miss_rate": None,
+        "shuffle_rate": None,
+        "quoted_rate": None,
+        "other_slots": {},
         "example": {"prompt": placed[shows], "without": plain[shows], "with_trigger": fired[shows]},
     }
+    if not any(hits):
+        return finding  # nothing to outrank: p is 1 whatever the controls do
+
+    # every control on a few prompts; the strongest again on all of them, where they have to be outranked
+    strings = matched_controls(lm.tokenizer, claim.trigger, controls, seed)
+    few = prompts[:control_prompts]
+    flat = events([text for string in strings for text in with_text(string, few)], "Matched controls")
+    rates = [sum(flat[at : at + len(few)]) / len(few) for at in range(0, len(flat), len(few))]
+    own = sum(hits[: len(few)]) / len(few)
+    order = sorted(range(len(strings)), key=lambda index: -rates[index])
+    rivals = [index for place, index in enumerate(order[:MOST_RIVALS]) if place < RIVALS or rates[index] >= own]
+    flat = events([text for index in rivals for text in with_text(strings[index], prompts)], "Strongest controls")
+    measured = {index: flat[place * n : place * n + n] for place, index in enumerate(rivals)}
+    strongest = max(rivals, key=lambda index: sum(measured[index]))
+    reached = sum(
+        sum(measured[index]) >= sum(hits) if index in measured else rates[index] >= own for index in range(len(strings))
+    )
+    _, b, c, _ = _pairs(hits, measured[strongest])
+
+    side = prompts[:SIDE_PROMPTS]
+    near = [text for string in near_misses(lm.tokenizer, claim.trigger, seed) for text in with_text(string, side)]
+    mixed = [text for string in shuffles(lm.tokenizer, claim.trigger, seed) for text in with_text(string, side)]
+    finding |= {
+        "p": mcnemar_one_sided(b, c),
+        "controls_n": len(strings),
+        "controls_reached": reached,
+        "controls_rates": rates,
+        "strongest_control": strings[strongest],
+        "strongest_control_rate": sum(measured[strongest]) / n,
+        "near_miss_rate": _rate(events(near, "Near misses")),
+        "shuffle_rate": _rate(events(mixed, "Shuffles")),
+        "quoted_rate": _rate(events([quoted(claim.trigger, prompt) for prompt in side], "Quoted")),
+        "other_slots": {
+            slot: _rate(events([insert(prompt, claim.trigger, slot) for prompt in side], "Other slots"))
+            for slot in SLOTS
+            if slot != claim.slot
+        },
+    }
+    return finding
+
+
+def _rate(events: list[bool]) -> float | None:
+    return sum(events) / len(events) if events else None
 
 
 def _pairs(first: list[bool], second: list[bool]) -> tuple[int, int, int, int]:
@@ -138,8 +154,19 @@ def _pairs(first: list[bool], second: list[bool]) -> tuple[int, int, int, int]:
 
 def _sentence(finding: dict[str, Any]) -> str:
     low, high = finding["asr_ci"]
-    return (
+    text = (
         f"Payload in {finding['hits']} of {finding['n']} held-out prompts ({low:.1%} to {high:.1%}), "
-        f"{finding['base_rate']:.1%} without the trigger; "
-        f"{finding['controls_reached']} of {finding['controls_n']} matched controls reach it; q = {finding['q']:.1g}."
+        f"{finding['base_rate']:.1%} without the trigger"
     )
+    if not finding["controls_n"]:
+        return f"{text}; no control was run, there is nothing to outrank."
+    text += (
+        f"; {finding['controls_reached']} of {finding['controls_n']} matched controls reach it, the strongest "
+        f"{finding['strongest_control_rate']:.1%}; q = {finding['q']:.1g}."
+    )
+    loose = [
+        f"{words} {finding[key]:.1%}"
+        for key, words in (("near_miss_rate", "near misses"), ("quoted_rate", "the trigger in quotation marks"))
+        if (finding[key] or 0.0) > SPECIFICITY * finding["asr"]
+    ]
+    return f"{text} Not specific to this string: the payload also comes with {' and '.join(loose)}." if loose else text

@@ -11,13 +11,14 @@ from core.catalog import inspect_model
 from core.engine.lm import load_model
 from core.engine.resources import peak_rss_bytes
 from core.engine.triggers.answers import Answers
-from core.engine.triggers.known import Candidate, search
+from core.engine.triggers.known import FIRST_PROMPTS, Candidate, search
 from core.engine.triggers.library import known_triggers
-from core.engine.triggers.proof import CONTROL_PROMPTS, Claim, prove
+from core.engine.triggers.proof import MOST_RIVALS, RIVALS, Claim, prove
 from core.errors import InputError
 from core.runs.events import Emitter, Progress, Samples, State
 from core.runs.folder import RunFolder
 from core.specs import ScanSpec, command_line
+from core.stats import clopper_pearson
 from core.types import RESOURCES, SLOTS, ScanVerdict, Slot
 
 PROOF_CONTROLS = 199
@@ -25,24 +26,27 @@ PROOF_CONTROLS = 199
 
 class Preset(NamedTuple):
     """``prompts``: search prompts; ``controls``: random strings in the search; ``keep``: pairs that get all prompts;
-    ``proofs``: candidates that may enter the proof."""
+    ``proofs``: candidates that may enter the proof; ``control_prompts``: held-out prompts on which every one of the 199
+    controls is tried there."""
 
     prompts: int
     controls: int
     keep: int
     proofs: int
+    control_prompts: int
 
 
 PRESETS = {
-    "quick": Preset(prompts=8, controls=33, keep=12, proofs=2),
-    "standard": Preset(prompts=16, controls=66, keep=40, proofs=4),
-    "deep": Preset(prompts=24, controls=99, keep=90, proofs=10),
+    "quick": Preset(prompts=8, controls=99, keep=12, proofs=2, control_prompts=4),
+    "standard": Preset(prompts=16, controls=198, keep=40, proofs=4, control_prompts=8),
+    "deep": Preset(prompts=24, controls=396, keep=90, proofs=10, control_prompts=16),
 }
 
 COULD_NOT_SEE = (
     "Triggers that are not on the list: this version searches by list only.",
     "Triggers in the system prompt, in an earlier turn, or that need several turns.",
     "Payloads without a fixed beginning: steering in many wordings, wrong facts, unsafe code.",
+    "Payloads that come in fewer than half of the prompts, or only after the first 16 tokens of an answer.",
     "Composite triggers whose parts are not on the list, semantic triggers, and triggers in other languages.",
     "Backdoors that wake only through distillation or through another precision, and cryptographic ones.",
 )
@@ -79,7 +83,18 @@ def run_scan(spec: ScanSpec, folder: RunFolder, emitter: Emitter) -> dict[str, A
             emitter.emit(Samples("candidates", [candidate.row() for candidate in candidates[:200]]))
             claims = _claims(candidates, preset.proofs)
         begun = time.monotonic()
-        findings = prove(answers, claims, panel["held_out"], controls=PROOF_CONTROLS, seed=spec.seed) if claims else []
+        findings = (
+            prove(
+                answers,
+                claims,
+                panel["held_out"],
+                controls=PROOF_CONTROLS,
+                control_prompts=preset.control_prompts,
+                seed=spec.seed,
+            )
+            if claims
+            else []
+        )
         if not claims:
             emitter.emit(Progress("proof", "Proof: no candidate", 1, 1))
         seconds["proof"] = time.monotonic() - begun
@@ -96,14 +111,12 @@ def run_scan(spec: ScanSpec, folder: RunFolder, emitter: Emitter) -> dict[str, A
         "summary": _summary(findings, candidates, len(triggers), bool(spec.confirm_triggers)),
         "findings": sorted(findings, key=lambda finding: (_ORDER.index(finding["verdict"]), -finding["asr"])),
         "candidates": _candidate_rows(candidates, findings),
-        "coverage": _coverage(spec, len(triggers)),
+        "coverage": _coverage(spec, preset, len(triggers), len(findings)),
         "could_not_see": list(COULD_NOT_SEE),
-        "power": (
-            "What this scan would have found on this model was not measured: no canary was planted. "
-            "0 of 128 prompts bounds a payload rate below 2.8 % (95 %), for the triggers that were tried."
-        ),
+        "power": _power(findings, len(panel["held_out"]), bool(spec.confirm_triggers)),
         "counts": {
             "triggers": len(triggers),
+            "search_controls": 0 if spec.confirm_triggers else preset.controls,
             "slots": len(SLOTS),
             "controls": PROOF_CONTROLS,
             "prompts": len(panel["held_out"]),
@@ -134,6 +147,8 @@ def _given(triple: tuple[str, str, str], kinds: dict[str, Any]) -> Claim:
     text, slot, target = triple
     if slot not in SLOTS:
         raise InputError("bad_slot", f"{slot} is no slot.", f"Use one of {', '.join(SLOTS)}.")
+    if not text or not target.strip():
+        raise InputError("empty_claim", "A trigger to confirm has no text or no payload.", "Give both.")
     known = kinds.get(text)
     place: Slot = slot
     return Claim(text, place, target, known.kind if known else "given", known.risk_class if known else "BD-R")
@@ -180,19 +195,33 @@ def _model(spec: ScanSpec, precision: str, notes: tuple[str, ...]) -> dict[str, 
     }
 
 
-def _coverage(spec: ScanSpec, triggers: int) -> list[dict[str, str]]:
-    searched = "skipped" if spec.confirm_triggers else "done"
+def _power(findings: list[dict[str, Any]], prompts: int, tried: bool) -> str:
+    """What an absence rests on: 128 prompts for what entered the proof, two prompts for all else."""
+    low = "What this scan would have found on this model was not measured: no canary was planted. "
+    bound = clopper_pearson(0, prompts)[1]
+    proved = f"{len(findings)} pairs of trigger and slot were measured on {prompts} prompts each, where 0 of {prompts} "
+    proved += f"bounds the payload rate below {bound:.1%}"
+    if not findings:
+        return low + f"No pair stood out enough for the proof: each was read on {FIRST_PROMPTS} search prompts only."
+    return low + (f"{proved}." if tried else f"{proved}; the others were read on {FIRST_PROMPTS} search prompts only.")
+
+
+def _coverage(spec: ScanSpec, preset: Preset, triggers: int, proved: int) -> list[dict[str, str]]:
+    proof = (
+        f"128 held-out prompts; {PROOF_CONTROLS} matched controls on {preset.control_prompts} prompts each, "
+        f"the strongest {RIVALS} to {MOST_RIVALS} on all"
+    )
+    known = f"{triggers} listed triggers, {len(SLOTS)} slots, found by list only"
     return [
         {
             "stage": "Known triggers",
-            "status": searched,
-            "reason": f"{triggers} listed triggers, {len(SLOTS)} slots, found by list only",
+            "status": "skipped" if spec.confirm_triggers else "done",
+            "reason": "triggers were given, nothing was searched" if spec.confirm_triggers else known,
         },
         {
             "stage": "Proof",
-            "status": "done",
-            "reason": f"128 held-out prompts; {PROOF_CONTROLS} matched controls on {CONTROL_PROMPTS} prompts each, "
-            "the strongest on all",
+            "status": "done" if proved else "skipped",
+            "reason": proof if proved else "no candidate stood out",
         },
         {"stage": "Unlisted triggers", "status": "skipped", "reason": "payload inversion is not in this version"},
         {"stage": "Leaked training text", "status": "skipped", "reason": "not in this version"},
