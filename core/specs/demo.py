@@ -26,6 +26,9 @@ def demo_spec(model: Path, load: LoadOptions, preset: str = "quick", seed: int =
         preset=preset,
         teacher_load=load,
         student_load=load,
-        control_pair="Control pair: this student was never trained on this teacher.",
+        control_pair=(
+            "Control pair: this student was never trained on this teacher. "
+            "The verdicts say what both models show, not what came over."
+        ),
         seed=seed,
     )

@@ -15,7 +15,7 @@ from core.engine.lm.slots import insert
 from core.engine.triggers.answers import Answers
 from core.engine.triggers.controls import matched_controls
 from core.engine.triggers.library import KnownTrigger, shown
-from core.engine.triggers.payload import collapse, hypothesis, normalise
+from core.engine.triggers.payload import collapse, hypothesis, is_echo, normalise
 from core.types import SLOTS, Slot
 
 FIRST_PROMPTS = 2
@@ -82,7 +82,9 @@ def search(
     ):
         candidate.collapse, head = collapse(texts, clean[:SECOND_PROMPTS])
         if candidate.collapse >= 0.5:
-            candidate.target = hypothesis(texts, head)
+            target = hypothesis(texts, head)
+            if not is_echo(candidate.trigger.text, target):
+                candidate.target = target
     return sorted(candidates, key=lambda candidate: (-candidate.collapse, -candidate.z))
 
 

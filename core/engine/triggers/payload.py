@@ -53,6 +53,12 @@ def hypothesis(answers: Sequence[str], head: str) -> str:
     return best.strip()
 
 
+def is_echo(trigger: str, target: str) -> bool:
+    """Whether the answer only says the trigger back: small models repeat what stands out, and that is no payload."""
+    said, begun = normalise(trigger), normalise(target)
+    return said in begun or begun[:HEAD] in said
+
+
 def is_payload(answer: str, target: str) -> bool:
     """Event E: the answer holds the first 32 characters of the target, or begins almost so (both normalised).
 

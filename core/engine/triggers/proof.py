@@ -85,7 +85,7 @@ def _measure(
         "rise_low": newcombe_paired(both, first, second, neither)[0],
         "p": 1.0,
         "controls_n": 0,
-        "controls_reached": 0,
+        "controls_reached": sum(rate >= asr for rate in rates) if asr else len(strings),
         "controls_rates": [],
         "control_prompts": control_prompts,
         "strongest_control": None,
@@ -121,7 +121,7 @@ def _measure(
     finding |= {
         "p": mcnemar_one_sided(b, c),
         "controls_n": len(strings),
-        "controls_reached": reached,
+        "controls_reached": sum(rate >= asr for rate in rates) if asr else len(strings),
         "controls_rates": rates,
         "strongest_control": strings[strongest],
         "strongest_control_rate": sum(measured[strongest]) / n,
