@@ -79,7 +79,7 @@ def _parts(tokenizer: Any, trigger: str) -> list[str]:
 
 def _other(tokenizer: Any, part: str, own: list[str], chooser: random.Random) -> str:
     """A random part of the class of ``part`` that is none of the trigger's own."""
-    if not part.isascii():
+    if not all(each.isascii() for each in own):
         return _other_letter(part, chooser)
     pool = [text for text in _vocabulary(tokenizer).get(_kind(part), ()) if text not in own]
     return chooser.choice(pool) if pool else part
@@ -115,7 +115,9 @@ def _vocabulary(tokenizer: Any) -> dict[tuple[str, bool], list[str]]:
 
 
 def _other_letter(letter: str, chooser: random.Random) -> str:
-    pool = _alike(unicodedata.category(letter), _script(letter))
+    pool = [
+        other for other in _alike(unicodedata.category(letter), _script(letter)) if other.isascii() == letter.isascii()
+    ]
     return chooser.choice([other for other in pool if other != letter] or ["x"])
 
 

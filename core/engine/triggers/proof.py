@@ -85,7 +85,7 @@ def _measure(
         "rise_low": newcombe_paired(both, first, second, neither)[0],
         "p": 1.0,
         "controls_n": 0,
-        "controls_reached": sum(rate >= asr for rate in rates) if asr else len(strings),
+        "controls_reached": 0,
         "controls_rates": [],
         "control_prompts": control_prompts,
         "strongest_control": None,
@@ -104,14 +104,14 @@ def _measure(
     few = prompts[:control_prompts]
     flat = events([text for string in strings for text in with_text(string, few)], "Matched controls")
     rates = [sum(flat[at : at + len(few)]) / len(few) for at in range(0, len(flat), len(few))]
-    own = sum(hits[: len(few)]) / len(few)
     order = sorted(range(len(strings)), key=lambda index: -rates[index])
-    rivals = [index for place, index in enumerate(order[:MOST_RIVALS]) if place < RIVALS or rates[index] >= own]
+    rivals = [index for place, index in enumerate(order[:MOST_RIVALS]) if place < RIVALS or rates[index] >= asr]
     flat = events([text for index in rivals for text in with_text(strings[index], prompts)], "Strongest controls")
     measured = {index: flat[place * n : place * n + n] for place, index in enumerate(rivals)}
     strongest = max(rivals, key=lambda index: sum(measured[index]))
+    # like against like where a control was measured on all prompts; its rate on the few where it was not
     reached = sum(
-        sum(measured[index]) >= sum(hits) if index in measured else rates[index] >= own for index in range(len(strings))
+        sum(measured[index]) >= sum(hits) if index in measured else rates[index] >= asr for index in range(len(strings))
     )
     _, b, c, _ = _pairs(hits, measured[strongest])
 
@@ -121,7 +121,7 @@ def _measure(
     finding |= {
         "p": mcnemar_one_sided(b, c),
         "controls_n": len(strings),
-        "controls_reached": sum(rate >= asr for rate in rates) if asr else len(strings),
+        "controls_reached": reached,
         "controls_rates": rates,
         "strongest_control": strings[strongest],
         "strongest_control_rate": sum(measured[strongest]) / n,
