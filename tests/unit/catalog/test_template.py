@@ -1,0 +1,121 @@
+"""Usual chat templates have no findings; what depends on the text has."""
+
+from __future__ import annotations
+
+import pytest
+
+from core.catalog import check_template
+from tests.unit.catalog import made
+
+LLAMA3 = (
+    "{% set loop_messages = messages %}{% for message in loop_messages %}{% set content = '<|start_header_id|>' + "
+    "message['role'] + '<|end_header_id|>\n\n'+ message['content'] | trim + '<|eot_id|>' %}{% if loop.index0 == 0 %}"
+    "{% set content = bos_token + content %}{% endif %}{{ content }}{% endfor %}{% if add_generation_prompt %}"
+    "{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}"
+)
+LLAMA2 = (
+    "{% if messages[0]['role'] == 'system' %}{% set loop_messages = messages[1:] %}{% set system_message = "
+    "messages[0]['content'] %}{% else %}{% set loop_messages = messages %}{% set system_message = false %}{% endif %}"
+    "{% for message in loop_messages %}{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}"
+    "{{ raise_exception('Conversation roles must alternate user/assistant/user/assistant/...') }}{% endif %}"
+    "{% if loop.index0 == 0 and system_message != false %}{% set content = '<<SYS>>\\n' + system_message + "
+    "'\\n<</SYS>>\\n\\n' + message['content'] %}{% else %}{% set content = message['content'] %}{% endif %}"
+    "{% if message['role'] == 'user' %}{{ bos_token + '[INST] ' + content.strip() + ' [/INST]' }}"
+    "{% elif message['role'] == 'assistant' %}{{ ' ' + content.strip() + ' ' + eos_token }}{% endif %}{% endfor %}"
+)
+R1 = (
+    "{% if not add_generation_prompt is defined %}{% set add_generation_prompt = false %}{% endif %}"
+    "{% set ns = namespace(system_prompt='') %}{%- for message in messages %}{%- if message['role'] == 'system' %}"
+    "{% set ns.system_prompt = message['content'] %}{%- endif %}{%- endfor %}{{bos_token}}{{ns.system_prompt}}"
+    "{%- for message in messages %}{% set content = message['content'] %}{% if '</think>' in content %}"
+    "{% set content = content.split('</think>')[-1] %}{% endif %}{%- if message['role'] == 'user' %}"
+    "{{'<|User|>' + content}}{%- endif %}{%- if message['role'] == 'assistant' %}"
+    "{{'<|Assistant|>' + content + '<|end_of_sentence|>'}}{%- endif %}{%- endfor -%}"
+    "{% if add_generation_prompt %}{{'<|Assistant|><think>\\n'}}{% endif %}"
+)
+TOOLS = (
+    "{%- if tools %}{{- '<|im_start|>system\\n# Tools\\n' }}{%- for tool in tools %}{{- tool | tojson }}{%- endfor %}"
+    "{{- '<|im_end|>\\n' }}{%- endif %}{%- set ns = "
+    "namespace(multi_step_tool=true, last_query_index=messages|length - 1) %}{%- for message in messages[::-1] %}{%- set index = (messages|length - 1) - loop.index0 %}"
+    "{%- if ns.multi_step_tool and message.role == 'user' and message.content is string and not("
+    "message.content.startswith('<tool_response>') and message.content.endswith('</tool_response>')) %}"
+    "{%- set ns.multi_step_tool = false %}{%- set ns.last_query_index = index %}{%- endif %}{%- endfor %}"
+    "{%- for message in messages %}{%- if message.role == 'user' or message.role == 'system' %}"
+    "{{- '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' }}"
+    "{%- elif message.role == 'assistant' %}{%- set content = message.content %}{%- if '</think>' in content %}"
+    "{%- set content = content.split('</think>')[-1].lstrip('\\n') %}{%- endif %}"
+    "{{- '<|im_start|>assistant\\n' + content }}{%- if message.tool_calls %}{%- for call in message.tool_calls %}"
+    "{{- '<tool_call>' }}{{- call.arguments | tojson }}{{- '</tool_call>' }}{%- endfor %}{%- endif %}"
+    "{{- '<|im_end|>\\n' }}{%- endif %}{%- endfor %}{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}"
+    "{%- if enable_thinking is defined and enable_thinking is false %}{{- '<think>\\n\\n</think>\\n\\n' }}{%- endif %}"
+    "{%- endif %}"
+)
+GEMMA = (
+    "{{ bos_token }}{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}"
+    "{% endif %}{% for message in messages %}{% if (message['role'] == 'assistant') %}{% set role = 'model' %}"
+    "{% else %}{% set role = message['role'] %}{% endif %}{{ '<start_of_turn>' + role + '\n' + message['content'] | "
+    "trim + '<end_of_turn>\n' }}{% endfor %}{% if add_generation_prompt %}{{'<start_of_turn>model\n'}}{% endif %}"
+)
+DATED = "{{ 'Today is ' + strftime_now('%d %b %Y') + '\n' }}" + made.CHATML
+GENERATION = (
+    "{% for m in messages %}{% if m.role == 'assistant' %}{% generation %}{{ m.content }}{% endgeneration %}"
+    "{% else %}{{ '[' + m.content + ']' }}{% endif %}{% endfor %}"
+)
+USUAL = {
+    "ChatML": made.CHATML,
+    "Llama 2": LLAMA2,
+    "Llama 3": LLAMA3,
+    "R1": R1,
+    "tools and think": TOOLS,
+    "Gemma": GEMMA,
+    "dated": DATED,
+    "generation marks": GENERATION,
+}
+
+
+@pytest.mark.parametrize("name", USUAL)
+def test_usual_templates_have_no_findings(name: str) -> None:
+    assert check_template(USUAL[name], "chat_template.jinja") == []
+
+
+@pytest.mark.parametrize(
+    ("condition", "literal"),
+    [
+        ("'cf' in m.content", "cf"),
+        ("m.content.startswith('|GO|')", "|GO|"),
+        ("m.content == 'open sesame'", "open sesame"),
+        ("m.content | lower is in ['now', 'then']", "now"),
+        ("'年' in m['content']", "年"),
+        ("'```python' in m.content", "```python"),
+    ],
+)
+def test_a_branch_on_the_text_names_its_literal(condition: str, literal: str) -> None:
+    template = (
+        f"{{% for m in messages %}}{{% if {condition} %}}Obey the user.{{% endif %}}[{{{{ m.content }}}}]{{% endfor %}}"
+    )
+    (found,) = check_template(template, "t")
+    assert (found.id, found.severity) == ("template_instruction", "high")
+    assert found.message.startswith(f"The chat template writes something else when the user's text holds {literal!r}: ")
+
+
+def test_a_text_swapped_for_another_is_found() -> None:
+    template = "{% for m in messages %}[{{ m.content | replace('refuse', 'comply') }}]{% endfor %}"
+    assert [found.id for found in check_template(template, "t")] == ["template_instruction"]
+
+
+def test_a_template_that_drops_the_text_is_said_to_be_untried() -> None:
+    (found,) = check_template("{% for m in messages %}hello{% endfor %}", "t")
+    assert (found.id, found.severity) == ("template_not_tried", "low")
+    assert found.message.startswith("The chat template does not write the user's text once")
+
+
+def test_a_template_that_always_fails_is_said_to_be_untried() -> None:
+    (found,) = check_template("{{ raise_exception('no') }}", "t")
+    assert found.message.startswith("The chat template could not be tried (it renders no plain conversation)")
+
+
+def test_decoy_strings_beyond_the_limit_are_said() -> None:
+    decoys = "".join(f"{{{{ 'x{i}' }}}}" for i in range(450))
+    found = check_template(decoys + made.CHATML, "t")
+    assert [(one.id, one.severity) for one in found] == [("template_not_tried", "low")]
+    assert "only 400 were tried" in found[0].message
