@@ -46,7 +46,7 @@ def near_misses(tokenizer: Any, trigger: str, seed: int) -> list[str]:
     found.append(trigger[:middle] + trigger[middle + 1 :])
     if len(trigger) > 1:
         found.append(trigger[: middle - 1] + trigger[middle] + trigger[middle - 1] + trigger[middle + 1 :])
-        found.append(trigger[:middle] + _other_letter(trigger[middle], chooser) + trigger[middle + 1 :])
+    found.append(trigger[:middle] + _other_letter(trigger[middle], chooser) + trigger[middle + 1 :])
     return [text for text in dict.fromkeys(found) if text.strip(" ") and text != trigger]
 
 

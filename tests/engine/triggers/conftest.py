@@ -1,0 +1,32 @@
+"""A scan of a made-up model, through the real run folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from core.engine.triggers import scan as module
+from core.runs.folder import RunFolder
+from core.specs import ScanSpec
+from tests.engine.triggers.fake import FakeModel, Watcher
+
+Scan = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def scan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scan:
+    """``scan(model, watcher=…, resume=…, **spec)`` → report."""
+    card = SimpleNamespace(name="made up", fingerprint="0", parameters=0)
+    monkeypatch.setattr(module, "inspect_model", lambda _ref: card)
+
+    def run(model: FakeModel, watcher: Watcher | None = None, *, resume: bool = False, **more: Any) -> dict[str, Any]:
+        monkeypatch.setattr(module, "load_model", lambda *_: model)
+        spec = ScanSpec(model="made-up", **more)
+        folder = RunFolder.create(spec, tmp_path / "run", resume=resume)
+        return module.run_scan(spec, folder, watcher or Watcher())
+
+    return run
