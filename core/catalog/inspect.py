@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import math
-import pickletools
 import re
-import struct
-import zipfile
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -19,14 +15,13 @@ import yaml
 from core.catalog.card import FileEntry, FileFinding, ModelCard
 from core.catalog.gguf import MAGIC, read_gguf
 from core.catalog.hashes import cached_sha256
+from core.catalog.pickles import PICKLES, scan_pickle
 from core.catalog.safetensors import Header, read_header
 from core.catalog.template import check_template
 from core.errors import InputError
 from core.types import ModelRef
 
 MAX_JSON = 64 * 2**20
-PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
-_SAFE_ADVICE = "Ask its publisher for safetensors, or convert it on a machine that you can throw away."
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _HINTS = re.compile(r"[^.\n]*\b(distill(?:ed|ation)?|teacher|student)\b[^.\n]*", re.IGNORECASE)
 
@@ -257,23 +252,8 @@ class _Look:
                 return
 
     def _pickle(self, file: Path) -> None:
-        from picklescan.scanner import SafetyLevel, ScanResult, scan_file_path
-
-        logging.getLogger("picklescan").setLevel(logging.CRITICAL)  # what it would log becomes a finding here
-        try:
-            result = scan_file_path(str(file))
-        except Exception:  # another's parser on a hostile file may fail in any way
-            result = ScanResult([], scan_err=True)
-        dangerous = [found for found in result.globals if found.safety == SafetyLevel.Dangerous]
-        if dangerous:
-            names = ", ".join(sorted({f"{found.module}.{found.name}" for found in dangerous}))
-            text = f"{file.name} would run code when it is loaded ({names}). It was not loaded. {_SAFE_ADVICE}"
-            self._find("pickle_runs_code", "high", file, text)
-        elif result.scan_err or not _is_pickle(file):
-            self._find("pickle_unreadable", "high", file, f"{file.name} cannot be scanned as a pickle. {_SAFE_ADVICE}")
-        else:
-            text = f"{file.name} is a pickle, which can run code; it is never loaded. {_SAFE_ADVICE}"
-            self._find("pickle", "medium", file, text)
+        id, severity, text = scan_pickle(file)
+        self._find(id, severity, file, text)
 
     def _code(self, config: dict[str, Any], files: list[Path]) -> None:
         for source in ("config.json", "tokenizer_config.json"):
@@ -507,18 +487,6 @@ def _weights_digest(entries: tuple[FileEntry, ...]) -> str | None:
     if len(weights) == 1:
         return weights[0].sha256
     return _digest("".join(f"{entry.path}\0{entry.sha256}\n" for entry in weights).encode())
-
-
-def _is_pickle(file: Path) -> bool:
-    """Whether the first pickle of the file (or any in its archive) can be read to its end, opcode by opcode."""
-    if zipfile.is_zipfile(file):
-        with zipfile.ZipFile(file) as archive:
-            return any(name.endswith(".pkl") for name in archive.namelist())
-    try:
-        with file.open("rb") as stream:
-            return sum(1 for _ in pickletools.genops(stream)) > 0
-    except (ValueError, OverflowError, MemoryError, struct.error):
-        return False
 
 
 def _walk(rule: Any) -> list[dict[str, Any]]:
