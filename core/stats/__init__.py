@@ -5,7 +5,7 @@ Formulas and where they come from stand with each function; bias notes §2 "Pair
 
 from __future__ import annotations
 
-from core.stats.clusters import Interval, cluster_bootstrap, sign_flip_p
+from core.stats.clusters import Interval, Paired, cluster_bootstrap, paired_effects, sign_flip_p
 from core.stats.rates import (
     benjamini_hochberg,
     clopper_pearson,
@@ -19,6 +19,7 @@ from core.stats.rates import (
 
 __all__ = [
     "Interval",
+    "Paired",
     "benjamini_hochberg",
     "clopper_pearson",
     "cluster_bootstrap",
@@ -28,5 +29,6 @@ __all__ = [
     "mcnemar_one_sided",
     "minimum_detectable_effect",
     "newcombe_paired",
+    "paired_effects",
     "sign_flip_p",
 ]

@@ -33,9 +33,10 @@ def mcnemar_mid_p(b: int, c: int) -> float:
 
 
 def newcombe_paired(both: int, first: int, second: int, neither: int, level: float = 0.95) -> tuple[float, float]:
-    """Interval of p₁ − p₂ for paired rates (Newcombe 1998, method 10, without continuity correction).
+    """Interval of p₁ − p₂ for paired rates: Wilson limits, squared and added (Newcombe 1998, method 10).
 
-    ``both``, ``first`` only, ``second`` only, ``neither`` are counts of pairs.
+    ``both``, ``first`` only, ``second`` only, ``neither`` are counts of pairs. The correlation φ is damped by n/2
+    pairs where it is positive, which widens the interval.
     """
     n = both + first + second + neither
     if n == 0:
@@ -43,7 +44,10 @@ def newcombe_paired(both: int, first: int, second: int, neither: int, level: flo
     p1, p2 = (both + first) / n, (both + second) / n
     (l1, u1), (l2, u2) = _wilson(both + first, n, level), _wilson(both + second, n, level)
     product = (both + first) * (second + neither) * (both + second) * (first + neither)
-    phi = (both * neither - first * second) / math.sqrt(product) if product else 0.0
+    cross = float(both * neither - first * second)
+    if cross > 0:
+        cross = max(cross - n / 2, 0.0)
+    phi = cross / math.sqrt(product) if product else 0.0
     difference = p1 - p2
     low = (p1 - l1) ** 2 - 2 * phi * (p1 - l1) * (u2 - p2) + (u2 - p2) ** 2
     high = (u1 - p1) ** 2 - 2 * phi * (u1 - p1) * (p2 - l2) + (p2 - l2) ** 2

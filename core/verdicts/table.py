@@ -44,8 +44,11 @@ def judge(
 
 
 def agreement(expects: str, verdict: TransferVerdict | None) -> str:
-    """Whether the measurement agrees with what the literature expects of the class."""
-    if verdict in ("transferred", "attenuated"):
+    """Whether the measurement agrees with what the literature expects of the class.
+
+    An attenuated risk partly passed and partly stopped: it speaks for neither.
+    """
+    if verdict == "transferred":
         return {"passes": "agrees", "stops": "contradicts"}.get(expects, "cannot tell")
     if verdict == "removed":
         return {"passes": "contradicts", "stops": "agrees"}.get(expects, "cannot tell")

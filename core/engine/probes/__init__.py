@@ -10,25 +10,35 @@ from typing import Any
 from core.catalog import inspect_model
 from core.engine.lm import LanguageModel, load_model
 from core.engine.resources import peak_rss_bytes
+from core.errors import InputError
 from core.runs.events import Emitter, Progress, Samples, State
 from core.runs.folder import RunFolder
 from core.specs import SuiteSpec
 from core.stats import cluster_bootstrap, sign_flip_p
-from core.suites import Item, Suite, list_suites, load_suite
+from core.suites import Item, Suite, Term, list_suites, load_suite
 
 CHUNK = 40
 """Items between two visits to the disk."""
+BOUNDS = (-0.5, 0.5)
+"""Of an item's value."""
 
 
 def run_suites(spec: SuiteSpec, folder: RunFolder, emitter: Emitter) -> dict[str, Any]:
-    """Run the suites of ``spec``. Returns the content of ``report.json``; items are kept in ``items.jsonl``."""
+    """Run the suites of ``spec``. Returns the content of ``report.json``; items are kept in ``items.jsonl``.
+
+    A resumed run scores only what is missing. Raises InputError for a broken suite, or a model that yields no numbers.
+    """
     started = time.monotonic()
     suites = [load_suite(name) for name in spec.suites] or list_suites()
     emitter.emit(State("loading"))
     with load_model(spec.ref, spec.load, emitter) as lm:
         emitter.emit(State("running"))
+        loaded = time.monotonic()
         rows = _score(suites, lm, folder, emitter)
+        scored = time.monotonic()
         precision, notes = lm.precision, lm.notes
+        if lm.reasoning:
+            notes = (*notes, "chat items are scored after a forced empty think block")
     card = inspect_model(spec.ref)
     reports = [_report(suite, rows) for suite in suites]
     return {
@@ -43,7 +53,12 @@ def run_suites(spec: SuiteSpec, folder: RunFolder, emitter: Emitter) -> dict[str
         },
         "suites": reports,
         "summary": {"sentence": " ".join(_sentence(report) for report in reports)},
-        "timing": {"wall_s": round(time.monotonic() - started, 1), "peak_rss_bytes": peak_rss_bytes()},
+        "timing": {
+            "load": round(loaded - started, 1),
+            "suite": round(scored - loaded, 1),
+            "wall_s": round(time.monotonic() - started, 1),
+            "peak_rss_bytes": peak_rss_bytes(),
+        },
         "seed": spec.seed,
     }
 
@@ -58,6 +73,7 @@ def _score(suites: list[Suite], lm: LanguageModel, folder: RunFolder, emitter: E
         requests = [_request(term, lm) for _, item in chunk for term in item.terms]
         scores = iter(lm.score(requests, emitter=emitter))
         fresh = [_row(suite, item, [next(scores).logprob for _ in item.terms]) for suite, item in chunk]
+        emitter.check()
         folder.append_items(fresh)
         done.update((row["key"], row) for row in fresh)
         emitter.emit(Samples("items", fresh))
@@ -70,12 +86,23 @@ def _score(suites: list[Suite], lm: LanguageModel, folder: RunFolder, emitter: E
     return done
 
 
-def _request(term: Any, lm: LanguageModel) -> tuple[str, str]:
-    return (lm.render(term.context) if term.chat else term.context, term.continuation)
+def _request(term: Term, lm: LanguageModel) -> tuple[str, str]:
+    if not term.chat:
+        return term.context, term.continuation
+    return lm.render(term.context, position="after_think" if lm.reasoning else "answer"), term.continuation
 
 
 def _row(suite: Suite, item: Item, logprobs: list[float]) -> dict[str, Any]:
-    """The value is ½, 0 or −½; ``logprob_more`` and ``logprob_less`` sum the terms of either sign, in nats."""
+    """The value is ½, 0 or −½; ``logprob_more`` and ``logprob_less`` sum the terms of either sign, in nats.
+
+    A model whose log-probabilities are no numbers would tie everywhere, and look free of any lean: it is refused.
+    """
+    if not all(map(math.isfinite, logprobs)):
+        raise InputError(
+            "not_finite",
+            f"The model's log-probability of “{item.text_more}” is not a finite number.",
+            "Its weights may be damaged, or too large for this precision: try --dtype fp32.",
+        )
     more = math.fsum(value for value, term in zip(logprobs, item.terms, strict=True) if term.sign > 0)
     less = math.fsum(value for value, term in zip(logprobs, item.terms, strict=True) if term.sign < 0)
     return {
@@ -96,7 +123,7 @@ def _report(suite: Suite, rows: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """Mean effect with its cluster interval, and each group beside it (exploratory)."""
     items = [rows[item.uid] for item in suite.items]
     values, clusters = [row["value"] for row in items], [row["cluster"] for row in items]
-    effect = cluster_bootstrap(values, clusters)
+    effect = cluster_bootstrap(values, clusters, bounds=BOUNDS)
     groups: dict[str, list[float]] = defaultdict(list)
     for row in items:
         groups[row["group"]].append(row["value"])
@@ -110,14 +137,14 @@ def _report(suite: Suite, rows: dict[str, dict[str, Any]]) -> dict[str, Any]:
         "margin": suite.margin,
         "n": effect.n,
         "clusters": effect.clusters,
-        # an undecidable interval is the whole range: JSON has no infinity
-        "effect": {"value": effect.value, "low": max(-0.5, effect.low), "high": min(0.5, effect.high)},
+        "ties": values.count(0.0),
+        "effect": {"value": effect.value, "low": effect.low, "high": effect.high},
         "p": sign_flip_p(values, clusters),
         "groups": [
             {"group": group, "n": len(members), "value": sum(members) / len(members)}
             for group, members in groups.items()
         ],
-        "limits": f"{suite.limits} {suite.provenance.capitalize()}.",
+        "limits": f"{suite.limits} Items: {suite.provenance}.",
     }
 
 
