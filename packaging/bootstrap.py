@@ -7,6 +7,7 @@ costs nothing: a marker holds the hash of what was installed.
 from __future__ import annotations
 
 import argparse
+import collections
 import ctypes
 import hashlib
 import os
@@ -38,16 +39,25 @@ XCB_LIBRARIES = {
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Sets Foreshot up in .venv and runs one command there.")
     parser.add_argument("command", choices=sorted(COMMANDS))
     parser.add_argument("rest", nargs="*", help="paths for `app`")
+    parser.add_argument("--out", help="where `demo` writes (default: $OUT, else build/demo)")
     arguments = parser.parse_args()
     if sys.version_info < (3, 11):  # noqa: UP036 - this script is what says so
         return stop(
             f"Python 3.11 or newer is needed; this is {sys.version.split()[0]}.", "Install it and run this with it."
         )
+    if arguments.out:
+        os.environ["OUT"] = str(Path(arguments.out).absolute())
+    rest = [str(Path(path).absolute()) for path in arguments.rest]
     os.chdir(ROOT)
-    return COMMANDS[arguments.command](arguments.rest)
+    try:
+        return COMMANDS[arguments.command](rest)
+    except KeyboardInterrupt:
+        return stop("Stopped; what was installed stays.", "Run it again to go on.")
+    except OSError as error:
+        return stop(f"Set-up stopped: {error}.", free_space() or "See that this folder can be written; run it again.")
 
 
 # commands
@@ -83,9 +93,10 @@ def check(_: list[str]) -> int:
 def test(_: list[str]) -> int:
     set_up("test")
     headless()
-    say("the small real model")
-    if python("-m", "core", "model"):
-        say("without the small model its tests are skipped")
+    if not os.environ.get("FORESHOT_MODEL"):
+        say("the small real model")
+        if python("-m", "core", "model"):
+            say("without the small model its tests are skipped")
     return check([]) or python("-m", "pytest", "-m", "not gpu and not long")
 
 
@@ -134,49 +145,75 @@ COMMANDS = {
 
 def set_up(extra: str) -> None:
     """Make the environment and install ``extra`` into it, unless exactly that was done before."""
+    missing = missing_libraries()
+    if missing:
+        root = "" if os.name == "nt" or os.geteuid() == 0 else "sudo "
+        print(f"The window lacks system libraries. To install them:  {root}apt-get install -y {' '.join(missing)}")
+        print("The command line works without them; this goes on.", flush=True)
     lock = ROOT / "packaging" / f"engine-{'cuda' if has_nvidia() else 'cpu'}.txt"
     wanted = digest(ROOT / "pyproject.toml", lock)
-    marker = VENV / f"foreshot-{extra}.sha256"
-    covering = [marker, VENV / "foreshot-test.sha256"]  # test includes engine
+    covering = [VENV / f"foreshot-{extra}.sha256", VENV / "foreshot-test.sha256"]  # test includes engine
     if PYTHON.exists() and any(path.exists() and path.read_text() == wanted for path in covering):
         return
     started = time.monotonic()
-    missing = missing_libraries()
-    if missing:
-        print(f"The window lacks system libraries. To install them:  sudo apt-get install -y {' '.join(missing)}")
-        print("The command line works without them; set-up goes on.")
-    if not PYTHON.exists():
-        say(f"1/3 an environment in {VENV.name}")
-        install([sys.executable, "-m", "venv", str(VENV)])
-    say(f"2/3 the engine ({lock.name}; some hundred megabytes the first time)")
-    install([str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", str(lock)])
-    say(f"3/3 Foreshot and its {extra} tools")
-    install(
-        [
-            str(PYTHON),
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-            "-c",
-            str(lock),
-            "-e",
-            f".[{extra}]",
-        ]
-    )
-    marker.write_text(wanted)
+    pip = [str(PYTHON), "-m", "pip", "install", "--disable-pip-version-check"]
+    if not starts("import sys, pip; raise SystemExit(sys.version_info < (3, 11))"):
+        step(1, f"an environment in {VENV.name}", started)
+        # one whose Python is gone or too old cannot be repaired; one that only lacks pip keeps what it has
+        clear = [] if starts("import sys; raise SystemExit(sys.version_info < (3, 11))") else ["--clear"]
+        install(
+            [sys.executable, "-m", "venv", *clear, str(VENV)],
+            "Debian and Ubuntu keep Python's venv apart: install python3-venv.",
+        )
+    step(2, "pip", started)
+    install([*pip, "--upgrade", "pip>=25"])
+    step(3, f"the engine ({lock.name}; some hundred megabytes the first time)", started)
+    install([*pip, "-r", str(lock)])
+    step(4, f"Foreshot and its {extra} tools", started)
+    install([*pip, "-c", str(lock), "-e", f".[{extra}]"])
+    covering[0].write_text(wanted)
     say(f"set up in {time.monotonic() - started:.0f} s")
 
 
-def install(command: list[str]) -> None:
-    done = subprocess.run(command, check=False)
-    if done.returncode:
-        free = shutil.disk_usage(ROOT).free / 2**30
-        hint = "Check the network and run it again; what was fetched is kept."
-        if free < 3:
-            hint = f"Only {free:.1f} GiB are free on this disk; about 3 GiB are needed."
-        raise SystemExit(stop("Set-up stopped: a step failed (its last lines are above).", hint))
+def starts(program: str) -> bool:
+    """Whether the environment's Python runs ``program`` and ends with 0."""
+    try:
+        return subprocess.run([str(PYTHON), "-c", program], check=False, stderr=subprocess.DEVNULL).returncode == 0
+    except OSError:
+        return False
+
+
+def install(command: list[str], otherwise: str = "Run it again; what was fetched is kept.") -> None:
+    """Run a step, showing what is fetched; if it fails, end with its last lines, one sentence and a next step."""
+    tail: collections.deque[str] = collections.deque(maxlen=12)
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", errors="replace"
+    ) as process:
+        for line in process.stdout or ():
+            tail.append(line.rstrip())
+            if line.strip().startswith(("Collecting", "Downloading", "Installing")):
+                print(f"    {line.strip()[:110]}", flush=True)
+    if process.returncode:
+        print("\n".join(tail), file=sys.stderr)
+        raise SystemExit(stop("Set-up stopped: the step above failed.", failure_hint(" ".join(tail)) or otherwise))
+
+
+def failure_hint(tail: str) -> str:
+    """What to do next, read from the last lines of a failed step; empty if they say nothing known."""
+    said = tail.lower()
+    if "no space left" in said or "errno 28" in said or "not enough space" in said:
+        return "The disk is full; about 3 GiB are needed (a CUDA build of torch: 8 GiB)."
+    network = ("name resolution", "failed to establish", "newconnectionerror", "connection refused", "timed out")
+    if any(words in said for words in (*network, "getaddrinfo failed", "proxyerror", "ssl:")):
+        return "The network or the package index was not reached. Check it and run this again."
+    if "no matching distribution" in said:
+        return f"There is no fitting package for Python {sys.version.split()[0]} on this system; Python 3.11 is tested."
+    return free_space()
+
+
+def free_space() -> str:
+    free = shutil.disk_usage(ROOT).free / 2**30
+    return f"Only {free:.1f} GiB are free on this disk; about 3 GiB are needed." if free < 3 else ""
 
 
 def missing_libraries() -> list[str]:
@@ -234,6 +271,10 @@ def detached(*command: str) -> None:
 
 def digest(*paths: Path) -> str:
     return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
+
+
+def step(number: int, text: str, started: float) -> None:
+    say(f"{number}/4 {text}  [{time.monotonic() - started:.0f} s]")
 
 
 def say(text: str) -> None:
