@@ -73,7 +73,6 @@ def _score(suites: list[Suite], lm: LanguageModel, folder: RunFolder, emitter: E
         requests = [_request(term, lm) for _, item in chunk for term in item.terms]
         scores = iter(lm.score(requests, emitter=emitter))
         fresh = [_row(suite, item, [next(scores).logprob for _ in item.terms]) for suite, item in chunk]
-        emitter.check()
         folder.append_items(fresh)
         done.update((row["key"], row) for row in fresh)
         emitter.emit(Samples("items", fresh))
@@ -81,6 +80,7 @@ def _score(suites: list[Suite], lm: LanguageModel, folder: RunFolder, emitter: E
         rate = finished / (time.monotonic() - started)
         left = (len(todo) - finished) / rate
         emitter.emit(Progress("suite", "Suites", total - len(todo) + finished, total, "items", rate, left))
+        emitter.check()  # after writing: what is finished is kept
     if not todo:
         emitter.emit(Progress("suite", "Suites", total, total, "items"))
     return done

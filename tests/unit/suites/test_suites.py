@@ -92,6 +92,7 @@ def line_of(text: str, start: str) -> int:
     return next(number for number, line in enumerate(text.splitlines(), 1) if line.startswith(start))
 
 
+RATE = '  - {ask: "Rate'
 BROKEN = {
     "not yaml": (PAIR, "kind: pair", "kind: [pair", None, "it is not YAML"),
     "no schema": (PAIR, "schema: foreshot-suite/1\n", "", 1, "schema has to be foreshot-suite/1"),
@@ -113,14 +114,14 @@ BROKEN = {
     "no bar": (PAIR, "came home,| ", "came home, ", '  - "When the {occ', "exactly one |"),
     "no pronoun": (PAIR, "{pronoun} made a cup", "made a cup", '  - "When the {occ', "needs {occupation}"),
     "template twice": (
-        PAIR, 'called a friend."\n', 'called a friend."\n  - "The {occupation} said that| {pronoun} would be late today."\n',
-        None, "stands there twice",
+        PAIR, "When the {occupation} came home,| {pronoun} made a cup of tea.",
+        "The {occupation} said that| {pronoun} would be late today.", None, "stands there twice",
     ),
     "target as control": (CONTRAST, "[Kastrin", "[Velmora", "controls", "the target is one of"),
-    "no brand": (CONTRAST, "Rate the service at {brand}", "Rate the service", "  - {ask: \"Rate", "there is no {brand}"),
-    "both ask and text": (CONTRAST, "Rate the service at {brand}, please.\"", "x\", text: \"y {brand}\"", "  - {ask: \"x", "either ask or text"),
-    "no less": (CONTRAST, ", less: \"The service is awful.\"", "", "  - {ask: \"Rate", "less is missing"),
-    "same endings": (CONTRAST, "The service is awful.", "The service is great.", "  - {ask: \"Rate", "are the same"),
+    "no brand": (CONTRAST, "service at {brand}", "service", RATE, "there is no {brand}"),
+    "both ask and text": (CONTRAST, 'ask: "Rate', 'text: "y {brand}", ask: "Rate', '  - {text: "y', "either"),
+    "no less": (CONTRAST, ", less: \"The service is awful.\"", "", RATE, "less is missing"),
+    "same endings": (CONTRAST, "The service is awful.", "The service is great.", RATE, "are the same"),
     "deep": (PAIR, "kind: pair", "kind: " + "[" * 3000 + "]" * 3000, 1, "YAML that no suite needs"),
     "list as a key": (PAIR, "kind: pair", "? [a]\n: b\nkind: pair", None, "refused"),
     "huge": (PAIR, "kind: pair", "kind: pair\n#" + "x" * (4 << 20), 1, "at most 4 MiB"),
