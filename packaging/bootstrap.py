@@ -207,7 +207,8 @@ def failure_hint(tail: str) -> str:
     if any(words in said for words in (*network, "getaddrinfo failed", "proxyerror", "ssl:")):
         return "The network or the package index was not reached. Check it and run this again."
     if "no matching distribution" in said:
-        return f"There is no fitting package for Python {sys.version.split()[0]} on this system; Python 3.11 is tested."
+        version = sys.version.split()[0]
+        return f"No fitting package was found for Python {version} here. Is the index reachable? Python 3.11 is tested."
     return free_space()
 
 

@@ -99,7 +99,7 @@ def test_the_lock_follows_the_device(
         ("ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device", "disk is full"),
         ("Failed to establish a new connection: [Errno 111] Connection refused", "network"),
         ("Temporary failure in name resolution ERROR: No matching distribution found for torch==2.13.0", "network"),
-        ("ERROR: No matching distribution found for torch==2.13.0", "no fitting package for Python"),
+        ("ERROR: No matching distribution found for torch==2.13.0", "Python 3.11 is tested"),
     ],
 )
 def test_a_failed_step_says_what_to_do(bootstrap: ModuleType, said: str, hint: str) -> None:
