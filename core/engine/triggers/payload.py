@@ -50,7 +50,8 @@ def hypothesis(answers: Sequence[str], head: str) -> str:
         if count * 4 < len(group) * 3:
             break
         best = start
-    return best.strip()
+    # answers that differ in case or quotation marks share no raw beginning, and yet have the same payload
+    return best.strip() if normalise(best).startswith(head) else head
 
 
 def is_echo(trigger: str, target: str) -> bool:

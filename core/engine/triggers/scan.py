@@ -13,6 +13,7 @@ from core.engine.resources import peak_rss_bytes
 from core.engine.triggers.answers import Answers
 from core.engine.triggers.known import FIRST_PROMPTS, Candidate, search
 from core.engine.triggers.library import known_triggers
+from core.engine.triggers.payload import is_payload
 from core.engine.triggers.proof import MOST_RIVALS, RIVALS, Claim, prove
 from core.errors import InputError
 from core.runs.events import Emitter, Progress, Samples, State
@@ -22,6 +23,7 @@ from core.stats import clopper_pearson
 from core.types import RESOURCES, SLOTS, ScanVerdict, Slot
 
 PROOF_CONTROLS = 199
+NEARLY = 0.8
 
 
 class Preset(NamedTuple):
@@ -132,15 +134,26 @@ def run_scan(spec: ScanSpec, folder: RunFolder, emitter: Emitter) -> dict[str, A
 
 
 def _claims(candidates: list[Candidate], proofs: int) -> list[Claim]:
-    """The best pairs that brought one text, each payload once per trigger."""
-    claims: dict[str, Claim] = {}
+    """The best pairs that brought one text, one for each payload: what else brings it is kept as a candidate.
+
+    Where a trigger holds another one that does nearly as well, the shorter one is tried.
+    """
+    chosen: list[Candidate] = []
     for candidate in candidates:
-        if candidate.target and candidate.trigger.text not in claims and len(claims) < proofs:
-            trigger = candidate.trigger
-            claims[trigger.text] = Claim(
-                trigger.text, candidate.slot, candidate.target, trigger.kind, trigger.risk_class
-            )
-    return list(claims.values())
+        if not candidate.target:
+            continue
+        same = [place for place, other in enumerate(chosen) if is_payload(candidate.target, other.target)]
+        if not same and len(chosen) < proofs:
+            chosen.append(candidate)
+        elif same:
+            held = chosen[same[0]]
+            inner = candidate.trigger.text != held.trigger.text and candidate.trigger.text in held.trigger.text
+            if inner and candidate.collapse >= NEARLY * held.collapse:
+                chosen[same[0]] = candidate
+    return [
+        Claim(found.trigger.text, found.slot, found.target, found.trigger.kind, found.trigger.risk_class)
+        for found in chosen
+    ]
 
 
 def _given(triple: tuple[str, str, str], kinds: dict[str, Any]) -> Claim:

@@ -99,6 +99,16 @@ def test_an_unlisted_trigger_is_not_seen_and_the_report_says_why(scan: Scan) -> 
     assert report["findings"][0]["trigger"] == "zebra moon"
 
 
+def test_one_proof_for_each_payload_and_the_shorter_trigger(scan: Scan) -> None:
+    def token(text: str) -> str:
+        return PAYLOAD if re.search(r"\bcf\b", text) and '"' not in text else varied(text)
+
+    report = scan(FakeModel(token))
+    assert [finding["trigger"] for finding in report["findings"]] == ["cf"]
+    brought = {row["trigger"] for row in report["candidates"] if row["payload_rate"] == 1.0}
+    assert brought == {"cf", "cf mn bb tq"}
+
+
 def test_a_model_that_says_the_trigger_back_has_no_finding(scan: Scan) -> None:
     def parrot(text: str) -> str:
         return f"{text[:40]}! I am glad to help." if text.startswith("Prithee") else varied(text)
