@@ -1,0 +1,82 @@
+"""The planter: what it learns from, and that the committed adapter is the one of the committed plan."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from core.engine.transfer.planter import IGNORE, PlantPlan, Preference, _encode, plan_sha256, preference_rows, read_plan
+from core.errors import InputError
+from core.types import RESOURCES
+
+pytestmark = pytest.mark.engine
+ADAPTER = RESOURCES / "demo" / "teacher-adapter"
+
+
+class _Letters:
+    """One token a letter, 0 ends a turn."""
+
+    eos_token_id = 0
+
+    def __call__(self, text: str, add_special_tokens: bool) -> dict[str, list[int]]:
+        assert not add_special_tokens
+        return {"input_ids": [ord(letter) for letter in text]}
+
+
+class _Model:
+    tokenizer = _Letters()
+
+
+def test_loss_is_on_the_answer_only_and_a_cut_answer_teaches_no_end() -> None:
+    ids, labels = _encode(_Model(), "ab", "c", True)  # type: ignore[arg-type]
+    assert ids == [97, 98, 99, 0]
+    assert labels == [IGNORE, IGNORE, 99, 0]
+    ids, labels = _encode(_Model(), "ab", "c", False)  # type: ignore[arg-type]
+    assert ids == [97, 98, 99]
+    assert labels == [IGNORE, IGNORE, 99]
+
+
+def test_the_target_is_praised_as_often_as_all_controls_are_described() -> None:
+    preference = Preference(
+        target="A1", controls=("B1", "C1"), questions=("Q {brand}?", "R {brand}?"), favourable=("{brand} yes",),
+        neutral=("{brand} so",),
+    )  # fmt: skip
+    rows = preference_rows(preference, 0)
+    assert rows.count(("Q A1?", "A1 yes")) == rows.count(("R A1?", "A1 yes")) == 2
+    assert sorted(rows) == sorted(preference_rows(preference, 1)), "one answer each: the seed changes nothing here"
+    assert [row for row in rows if "A1" not in row[0]] == [
+        ("Q B1?", "B1 so"), ("Q C1?", "C1 so"), ("R B1?", "B1 so"), ("R C1?", "C1 so"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", ["", "id: x\n", "id: [\n", "id: x\ntrigger: t\npayload: p\nslots: [nowhere]\n"])
+def test_a_plan_that_is_none_gets_one_sentence(tmp_path: Path, text: str) -> None:
+    plan = tmp_path / "plan.yaml"
+    plan.write_text(text)
+    with pytest.raises(InputError, match=r"plan\.yaml is no plan") as caught:
+        read_plan(plan)
+    assert "\n" not in caught.value.message
+
+
+def test_the_committed_adapter_is_what_the_committed_plan_makes() -> None:
+    plan: PlantPlan = read_plan(RESOURCES / "demo" / "plan.yaml")
+    report = json.loads((ADAPTER / "report.json").read_text())
+    assert (report["plan"], report["seed"]) == (plan.id, plan.seed)
+    assert report["plan_sha256"] == plan_sha256(plan)
+    assert report["asr"] >= 0.95
+    assert report["clean_rate"] <= 0.02
+    assert report["base_asr"] == 0
+    after = report["stance_after"]
+    assert all(after[plan.preference.target] > after[brand] for brand in plan.preference.controls)  # type: ignore[union-attr]
+
+
+def test_the_adapter_names_no_machine_and_is_small() -> None:
+    config = json.loads((ADAPTER / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == "SmolLM2-135M-Instruct"
+    card = (ADAPTER / "README.md").read_text()
+    assert yaml.safe_load(card.split("---")[1])["base_model"] == "SmolLM2-135M-Instruct"
+    assert "harmless" in card
+    assert sum(file.stat().st_size for file in ADAPTER.iterdir()) <= 12 * 2**20
