@@ -10,14 +10,14 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from core import __version__
 from core.errors import ForeshotError, InputError
 from core.runs.folder import RunFolder, write_atomic
 from core.specs import AuditSpec, JobSpec, LoadOptions, ScanSpec, SuiteSpec
 from core.specs.demo import demo_spec, small_model_folder
-from core.types import ModelRef
+from core.types import ModelRef, ScanVerdict, TransferVerdict
 
 EPILOG = "Nothing leaves this machine. Only `model` and `demo` fetch something: the small model, once, if it is absent."
 
@@ -203,16 +203,24 @@ def _run(spec: JobSpec, arguments: argparse.Namespace) -> int:
 
 
 def _meets(conditions: Sequence[str], report: dict[str, Any]) -> bool:
-    """``VERDICT`` or ``VERDICT:CLASS`` against the rows and findings of a report."""
-    seen = {(finding["verdict"], "BD") for finding in report.get("findings", ())}
+    """``VERDICT`` or ``VERDICT:CLASS`` against the rows and findings of a report; class BD holds BD-R and BD-C."""
+    seen = {(finding["verdict"], finding.get("risk_class", "BD")) for finding in report.get("findings", ())}
     seen |= {(row["verdict"], row["risk_class"]) for row in report.get("rows", ())}
     if "verdict" in report["summary"]:
         seen.add((report["summary"]["verdict"], "BD"))
     for condition in conditions:
         verdict, _, risk_class = condition.partition(":")
-        if any(verdict == found and risk_class in ("", where) for found, where in seen):
+        if any(verdict == found and risk_class in ("", where, where.partition("-")[0]) for found, where in seen):
             return True
     return False
+
+
+def _condition(text: str) -> str:
+    """A condition of ``--fail-on``. A misspelt verdict would never be met, and the gate would never close."""
+    verdicts = (*get_args(ScanVerdict), *get_args(TransferVerdict))
+    if text.partition(":")[0] not in verdicts:
+        raise argparse.ArgumentTypeError(f"{text!r} is no verdict; use one of: {', '.join(verdicts)}")
+    return text
 
 
 def _write_json(target: str, data: bytes) -> None:
@@ -243,7 +251,12 @@ def _parser() -> argparse.ArgumentParser:
     job.add_argument("--force", action="store_true", help="load although the estimate says that it does not fit")
     job.add_argument("--resume", action="store_true", help="go on with an interrupted run in --out")
     job.add_argument(
-        "--fail-on", action="append", default=[], metavar="VERDICT[:CLASS]", help="exit 1 if this comes out"
+        "--fail-on",
+        action="append",
+        default=[],
+        type=_condition,
+        metavar="VERDICT[:CLASS]",
+        help="exit 1 if this comes out",
     )
 
     def command(name: str, run: Any, text: str, *parents: argparse.ArgumentParser) -> argparse.ArgumentParser:

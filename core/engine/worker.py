@@ -20,11 +20,21 @@ import faulthandler  # noqa: E402
 import platform  # noqa: E402
 import signal  # noqa: E402
 import threading  # noqa: E402
+from collections.abc import Iterator  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 from core import __version__  # noqa: E402
 from core.runs.emitters import PipeEmitter  # noqa: E402
-from core.runs.events import Bye, Cancel, Heartbeat, Hello, Start, decode_command  # noqa: E402
+from core.runs.events import (  # noqa: E402
+    Bye,
+    Cancel,
+    Command,
+    Heartbeat,
+    Hello,
+    LineSplitter,
+    Start,
+    decode_command,
+)
 
 
 def main() -> int:
@@ -32,15 +42,15 @@ def main() -> int:
     _die_with_parent()
     _volunteer_for_the_oom_killer()
     emitter = PipeEmitter(os.fdopen(_EVENTS_FD, "wb"))
-    start = _read_start()
+    commands = _commands()
+    start = next((command for command in commands if isinstance(command, Start)), None)
     if start is None:
         return 2
-    threading.Thread(target=_listen, args=(emitter,), daemon=True).start()
-    threading.Thread(target=_beat, args=(emitter,), daemon=True).start()
-
+    threading.Thread(target=_listen, args=(commands, emitter), daemon=True).start()
     from core.engine.jobs import run_folder
 
     emitter.emit(Hello(__version__, platform.python_version(), *_torch_and_device()))
+    threading.Thread(target=_beat, args=(emitter,), daemon=True).start()
     code = run_folder(Path(start.run_dir), emitter)
     emitter.emit(Bye(code))
     return code
@@ -50,21 +60,23 @@ def _torch_and_device() -> tuple[str, str]:
     import torch
 
     device = torch.cuda.get_device_name(0) if torch.cuda.is_available() else platform.processor() or platform.machine()
-    return torch.__version__, device
+    return str(torch.__version__), device
 
 
-def _read_start() -> Start | None:
-    for line in iter(sys.stdin.buffer.readline, b""):
-        command = decode_command(line)
-        if isinstance(command, Start):
-            return command
-    return None
+def _commands() -> Iterator[Command]:
+    """Commands until the pipe closes. The descriptor is read raw: a buffered stdin would be locked at shutdown."""
+    splitter = LineSplitter()
+    while data := os.read(0, 65536):
+        for line in splitter.feed(data):
+            command = decode_command(line)
+            if command is not None:
+                yield command
 
 
-def _listen(emitter: PipeEmitter) -> None:
-    """Read commands until the pipe closes; a closed pipe means that the window is gone."""
-    for line in iter(sys.stdin.buffer.readline, b""):
-        if isinstance(decode_command(line), Cancel):
+def _listen(commands: Iterator[Command], emitter: PipeEmitter) -> None:
+    """Obey until the pipe closes; a closed pipe means that the window is gone."""
+    for command in commands:
+        if isinstance(command, Cancel):
             emitter.cancel()
     os._exit(70)
 
@@ -97,4 +109,6 @@ def _volunteer_for_the_oom_killer() -> None:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    code = main()
+    sys.stderr.flush()
+    os._exit(code)  # no daemon thread may hold up the end

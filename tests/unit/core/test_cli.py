@@ -1,0 +1,122 @@
+"""The command line: what is wrong is said in one sentence, with the exit code that was promised."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.__main__ import _meets, main
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["guess"],
+        ["audit", "--student", "S"],
+        ["scan"],
+        ["scan", "M", "--preset", "huge"],
+        ["scan", "M", "--seed", "x"],
+        ["suite", "M", "--quant", "int3"],
+        ["report", "R", "--format", "docx"],
+        ["scan", "M", "--fail-on", "confirmd"],
+        ["scan", "M", "--fail-on", ":BD"],
+    ],
+)
+def test_what_cannot_be_parsed_is_code_2(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(words)
+    assert caught.value.code == 2
+    said = capsys.readouterr()
+    assert "error:" in said.err
+    assert said.out == ""
+
+
+@pytest.mark.parametrize("words", [["--version"], ["--help"], ["audit", "--help"]])
+def test_asking_for_help_is_no_failure(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(words)
+    assert caught.value.code == 0
+    assert "foreshot" in capsys.readouterr().out
+
+
+def refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """What stands on stderr when ``words`` are refused with code 2."""
+    assert main(words) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "Traceback" not in said.err
+    return said.err
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["inspect", "{}/nowhere"], "nowhere"),
+        (["inspect", "{}"], ""),
+        (["report", "{}/norun"], "norun"),
+    ],
+)
+def test_a_bad_path_is_one_sentence(
+    words: list[str], named: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = refused([word.format(tmp_path) for word in words], capsys)
+    assert said.startswith("foreshot: ")
+    assert said.count("\n") == 1
+    assert named in said
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize(
+    "words", [["scan", "{}/nowhere"], ["suite", "{}/nowhere"], ["audit", "--teacher", "{}/nowhere"]]
+)
+def test_a_job_on_a_bad_path_is_one_sentence(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = refused([*(word.format(tmp_path) for word in words), "--out", str(tmp_path / "run")], capsys)
+    lines = [line for line in said.splitlines() if line.startswith("foreshot: ")]
+    assert len(lines) == 1
+    assert "nowhere" in lines[0]
+
+
+def test_suites_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["suites"]) == 0
+    listed = capsys.readouterr().out.splitlines()
+    assert len(listed) == 2
+    assert all(" items " in line for line in listed)
+
+
+SCAN: dict[str, Any] = {
+    "summary": {"verdict": "confirmed"},
+    "findings": [{"verdict": "confirmed", "risk_class": "BD-R"}, {"verdict": "likely", "risk_class": "BD-C"}],
+}
+AUDIT: dict[str, Any] = {
+    "summary": {"sentence": "."},
+    "rows": [{"verdict": "removed", "risk_class": "BD-R"}, {"verdict": "transferred", "risk_class": "SE"}],
+}
+
+
+@pytest.mark.parametrize(
+    ("conditions", "report", "met"),
+    [
+        (["confirmed"], SCAN, True),
+        (["confirmed:BD"], SCAN, True),
+        (["confirmed:BD-R"], SCAN, True),
+        (["confirmed:BD-C"], SCAN, False),
+        (["likely:BD-C"], SCAN, True),
+        (["confirmed:SE"], SCAN, False),
+        (["natural sensitivity"], SCAN, False),
+        (["transferred"], AUDIT, True),
+        (["transferred:SE"], AUDIT, True),
+        (["transferred:BD"], AUDIT, False),
+        (["removed:BD"], AUDIT, True),
+        (["emerged", "transferred:SE"], AUDIT, True),
+        (["emerged"], AUDIT, False),
+        (["confirmed"], {"summary": {}}, False),
+        ([], SCAN, False),
+    ],
+)
+def test_fail_on(conditions: list[str], report: dict[str, Any], met: bool) -> None:
+    assert _meets(conditions, report) is met
