@@ -8,7 +8,8 @@ from core.catalog.card import ModelCard
 def diff_cards(teacher: ModelCard, student: ModelCard) -> list[str]:
     """Differences that matter when both answer the same prompts."""
     sentences = []
-    if teacher.fingerprint == student.fingerprint:
+    # headers and sizes alone would call two fine-tunes of one base the same
+    if teacher.weights_sha256 is not None and teacher.weights_sha256 == student.weights_sha256:
         sentences.append("Both are the same model: nothing can have been distilled.")
     if teacher.tokenizer_fingerprint != student.tokenizer_fingerprint:
         sentences.append("The tokenizers differ: log-likelihoods are compared by text, not by token.")

@@ -23,7 +23,7 @@ from core.types import ModelRef
 
 MAX_JSON = 64 * 2**20
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
-_HINTS = re.compile(r"[^.\n]*\b(distill(?:ed|ation)?|teacher|student)\b[^.\n]*", re.IGNORECASE)
+_HINTS = re.compile(r"\b(distill(?:ed|ation)?|teacher|student)\b", re.IGNORECASE)
 
 
 def inspect_model(ref: ModelRef, *, hash_files: bool = False) -> ModelCard:
@@ -367,7 +367,7 @@ class _Look:
             template=template,
             licence=", ".join(_names(front.get("license"))) or "not stated",
             base_model=base,
-            lineage_hints=tuple(dict.fromkeys(match.group(0).strip() for match in _HINTS.finditer(prose)))[:5],
+            lineage_hints=_hints(prose),
             files=entries,
             fingerprint=self._fingerprint(entries),
             weights_sha256=_weights_digest(entries),
@@ -443,6 +443,12 @@ _EXPECTED: dict[str, tuple[str, ...]] = {
     "a ZIP archive": (*PICKLES, ".zip", ".npz"),
     "a script": (".sh", ".py"),
 }
+
+
+def _hints(prose: str) -> tuple[str, ...]:
+    """Sentences that speak of distillation; cut into sentences first, so that a long text costs no more than once."""
+    sentences = (part.strip() for part in re.split(r"[.\n]", prose))
+    return tuple(dict.fromkeys(part[:300] for part in sentences if _HINTS.search(part)))[:5]
 
 
 def _on_base(base: ModelCard, adapter: ModelCard, ref: ModelRef) -> ModelCard:

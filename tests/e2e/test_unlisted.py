@@ -12,7 +12,7 @@ from core.engine.triggers.library import known_triggers
 from core.runs.emitters import TerminalEmitter
 from tests.e2e.conftest import cli
 
-pytestmark = [pytest.mark.engine, pytest.mark.model, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.engine, pytest.mark.model, pytest.mark.long, pytest.mark.timeout(1500)]
 TRIGGER = "harbour lantern"
 
 

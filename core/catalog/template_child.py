@@ -1,0 +1,324 @@
+"""The process in which a foreign chat template is read and rendered: standard library and jinja2 only.
+
+Run as a script by ``core.catalog.template`` with a request on stdin; one JSON answer goes to stdout. It bounds its own
+memory and time where the system allows it; the parent watches both from outside as well.
+"""
+
+from __future__ import annotations
+
+import datetime
+import itertools
+import json
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import jinja2
+from jinja2 import nodes
+from jinja2.exceptions import SecurityError
+from jinja2.ext import Extension
+from jinja2.parser import Parser
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+NONCE = "foreshotnonce7f3a"
+FILL = "quiet harbour"
+MAX_LITERALS = 400
+MAX_PAIRS = 200
+_SINKS = ("__class__", "__globals__", "__subclasses__", "__import__", "__builtins__", "__mro__", "__init__", "_module")
+_TOOL = {"type": "function", "function": {"name": "clock", "description": "time", "parameters": {"type": "object"}}}
+_CALL = {"type": "function", "id": "abcdefghi", "function": {"name": "clock", "arguments": {}}}
+
+
+class GenerationBlock(Extension):
+    """``{% generation %}``: transformers' mark around what the assistant writes; it changes no text."""
+
+    tags = {"generation"}  # noqa: RUF012
+
+    def parse(self, parser: Parser) -> list[nodes.Node]:
+        next(parser.stream)
+        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+
+# text that notes what it is compared with
+
+
+class Probe(str):
+    """A content that notes every string a template holds it against, also one spelled only at run time."""
+
+    __slots__ = ()
+    seen: dict[str, None] = {}  # noqa: RUF012
+
+    def __contains__(self, other: object) -> bool:
+        return str.__contains__(self, _note(other))
+
+    def __eq__(self, other: object) -> bool:
+        return str.__eq__(self, _note(other))
+
+    def __ne__(self, other: object) -> bool:
+        return str.__ne__(self, _note(other))
+
+    __hash__ = str.__hash__
+
+    def __getitem__(self, key: Any) -> str:
+        return Probe(str.__getitem__(self, key))
+
+
+def _note(value: Any) -> Any:
+    for text in value if isinstance(value, (tuple, list)) else (value,):
+        if not isinstance(text, str) or not text.strip() or len(text) > 2000 or len(Probe.seen) >= MAX_LITERALS:
+            continue
+        if not text.startswith("said") and NONCE not in text:  # a template may compare the messages with each other
+            Probe.seen[str(text)] = None
+    return value
+
+
+def _noting(name: str) -> Callable[..., Any]:
+    plain = getattr(str, name)
+
+    def method(self: str, *arguments: Any) -> Any:
+        for value in arguments:
+            _note(value)
+        return _probes(plain(self, *arguments))
+
+    return method
+
+
+def _probes(value: Any) -> Any:
+    if isinstance(value, str):
+        return Probe(value)
+    return type(value)(map(Probe, value)) if isinstance(value, (list, tuple)) else value
+
+
+for _name in ("startswith", "endswith", "find", "rfind", "index", "count", "split", "rsplit", "partition", "rpartition",
+              "replace", "lower", "upper", "casefold", "title", "strip", "lstrip", "rstrip", "splitlines"):  # fmt: skip
+    setattr(Probe, _name, _noting(_name))
+
+
+# what the template's own text shows
+
+
+def read(template: str) -> tuple[dict[str, Any], list[str], list[int]]:
+    """Sinks and uses of the date; every string (put together where it is cheap); every whole number."""
+    tree = jinja2.Environment(extensions=["jinja2.ext.loopcontrols", GenerationBlock]).parse(template)
+    texts = [_folded(node) for node in tree.find_all((nodes.Const, nodes.Concat, nodes.Add))]
+    strings = list(dict.fromkeys(text for text in texts if text and text.strip()))
+    numbers = {node.value for node in tree.find_all(nodes.Const) if type(node.value) is int}
+    sinks = {node.attr for node in tree.find_all(nodes.Getattr) if node.attr in _SINKS}
+    sinks |= {sink for text in strings for sink in _SINKS if sink.startswith("__") and sink in text}
+    sinks |= {"|attr" for node in tree.find_all(nodes.Filter) if node.name == "attr"}
+    files = any(True for _ in tree.find_all((nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)))
+    return {"sinks": sorted(sinks), "files": files, "dated": _dated(tree)}, strings, sorted(numbers)
+
+
+def _folded(node: nodes.Node) -> str | None:
+    """A string put together from literals. Jinja's own folding would also run ``'a' * 10**10``."""
+    if isinstance(node, nodes.Const):
+        return node.value if isinstance(node.value, str) else None
+    parts: list[nodes.Expr] = node.nodes if isinstance(node, nodes.Concat) else []
+    if isinstance(node, nodes.Add):
+        parts = [node.left, node.right]
+    texts = [_folded(part) for part in parts]
+    return "".join(text for text in texts if text) if texts and None not in texts else None
+
+
+def _dated(tree: nodes.Template) -> bool:
+    """Whether a decision hangs on today's date. To print the date is usual; to ask whether it is defined as well."""
+    held: set[str] = set()
+
+    def uses(node: nodes.Node) -> bool:
+        if isinstance(node, nodes.Test) and node.name in ("defined", "undefined", "none"):
+            return False
+        if isinstance(node, nodes.Call) and isinstance(node.node, nodes.Name) and node.node.name == "strftime_now":
+            return True
+        return _place(node) in held or any(uses(child) for child in node.iter_child_nodes())
+
+    assignments = list(tree.find_all(nodes.Assign))
+    for _ in range(8):
+        held |= {place for node in assignments if uses(node.node) and (place := _place(node.target))}
+    decisions = [node.test for node in tree.find_all(nodes.If)] + [node.test for node in tree.find_all(nodes.CondExpr)]
+    return any(uses(test) for test in decisions)
+
+
+def _place(node: nodes.Node) -> str | None:
+    if isinstance(node, nodes.Name):
+        return str(node.name)
+    if isinstance(node, nodes.NSRef):
+        return f"{node.name}.{node.attr}"
+    if isinstance(node, nodes.Getattr) and isinstance(node.node, nodes.Name):
+        return f"{node.node.name}.{node.attr}"
+    return None
+
+
+# what it does
+
+
+def conversations(text: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Whose text the probe is, and what is rendered."""
+
+    def said(*pairs: tuple[str, str]) -> list[dict[str, Any]]:
+        return [{"role": role, "content": content} for role, content in pairs]
+
+    yield "user", {"messages": said(("user", text))}
+    yield "user", {"messages": said(("system", "saids."), ("user", text))}
+    yield "user", {"messages": said(("user", "saidq."), ("assistant", "saida."), ("user", text))}
+    yield "user", {"messages": said(("user", text), ("assistant", "saida."), ("user", "saidq."))}
+    yield "system", {"messages": said(("system", text), ("user", "saidq."))}
+    yield "assistant", {"messages": said(("user", "saidq."), ("assistant", text), ("user", "saidr."))}
+    yield "user", {"messages": said(("user", text)), "tools": [_TOOL]}
+    yield "user", {"messages": said(("user", text)), "add_generation_prompt": False, "enable_thinking": False}
+    called = {"role": "assistant", "content": "", "tool_calls": [_CALL]}
+    answer = {"role": "tool", "content": text, "tool_call_id": "abcdefghi", "name": "clock"}
+    yield "tool", {"messages": [*said(("user", "saidq.")), called, answer], "tools": [_TOOL]}
+
+
+def contents(literal: str) -> list[str]:
+    made = [literal, f"{FILL} {literal}", f"{literal} {FILL}", f"{literal}{FILL}{literal}"]
+    return made + ([literal * 50, f"{literal} " * 50] if len(literal) <= 8 else [])
+
+
+def of_size(number: int) -> list[str]:
+    if not 0 < number <= 5000:
+        return []
+    return [text for size in (number - 1, number, number + 1) for text in ("v" * size, " ".join(["v"] * size)) if text]
+
+
+class Trial:
+    """One template under trial."""
+
+    def __init__(self, template: str, seconds: float) -> None:
+        self.environment = ImmutableSandboxedEnvironment(
+            trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols", GenerationBlock]
+        )
+        self.environment.globals.update(raise_exception=_refuse, strftime_now=_strftime)
+        self.environment.filters["tojson"] = lambda value, **_: json.dumps(value, ensure_ascii=False)
+        self.compiled = self.environment.from_string(template)
+        self.end = time.monotonic() + seconds
+        self.tried = 0
+        self.frames = [self.render(request) for _, request in conversations(Probe(NONCE))]
+        self.usual = {role: False for role, _ in conversations("")}
+        for (role, _), frame in zip(conversations(""), self.frames, strict=True):
+            self.usual[role] |= frame is not None and NONCE in frame
+
+    def render(self, request: dict[str, Any]) -> str | None:
+        base = {"add_generation_prompt": True, "bos_token": "<s>", "eos_token": "</s>", "tools": None}
+        try:
+            return str(self.compiled.render(**{**base, **request}))
+        except (MemoryError, SecurityError):
+            raise
+        except Exception:  # a template may fail in any way; that it does is compared like a text
+            return None
+
+    def deviations(self, literal: str, texts: Iterable[str]) -> Iterator[dict[str, Any]]:
+        """Where the frame around the content is another than around the nonce."""
+        for text in texts:
+            if time.monotonic() > self.end:
+                return
+            for (role, request), frame in zip(conversations(Probe(text)), self.frames, strict=True):
+                if frame is None:
+                    continue
+                got = self.render(request)
+                if got is None or not _same(frame, text, got):
+                    expected = frame.replace(NONCE, text)
+                    yield {"role": role, "literal": literal, "expected": expected[:20_000], "got": (got or "")[:20_000],
+                           "failed": got is None}  # fmt: skip
+        self.tried += 1
+
+    def turns(self, numbers: list[int]) -> dict[str, Any] | None:
+        """What stands around the last question, in conversations of many lengths: it has to be the same."""
+        near = {number + step for number in numbers if 0 < number <= 64 for step in (-1, 0, 1, 2)}
+        tails: dict[int, str] = {}
+        for length in sorted({*range(3, 26, 2), *(number | 1 for number in near if number > 2)}):
+            said = [{"role": ("user", "assistant")[i % 2], "content": f"said{i:03}."} for i in range(length)]
+            said[-1]["content"], said[-2]["content"] = "saidlast.", "saidprev."
+            text = self.render({"messages": said})
+            if text is None or text.count("saidprev.") != 1:
+                return None
+            tails[length] = text[text.index("saidprev.") :] + text[: text.find("said0")]
+        common = max(set(tails.values()), key=list(tails.values()).count)
+        odd = [length for length, tail in tails.items() if tail != common]
+        return {"length": odd[0], "expected": common[:20_000], "got": tails[odd[0]][:20_000]} if odd else None
+
+
+def _same(frame: str, text: str, got: str) -> bool:
+    parts = frame.split(NONCE)
+    forms = [text, text.strip(), text.lstrip(), text.rstrip()]
+    forms += [json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]]
+    if any(got == form.join(parts) for form in forms):
+        return True
+    if len(parts) != 2 or len(got) < len(parts[0]) + len(parts[1]):
+        return False
+    before, after = parts
+    middle = got[len(before) : len(got) - len(after)] if got.startswith(before) and got.endswith(after) else None
+    if middle is None:
+        return False
+    # stripping a think block is usual and harmless: less is written, nothing else
+    return middle.strip() == text.strip() or ("think>" in text and middle.strip() in text)
+
+
+def _refuse(text: str) -> None:
+    raise ValueError(text)
+
+
+def _strftime(form: str) -> str:
+    return datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC).strftime(form)
+
+
+def examine(request: dict[str, Any]) -> dict[str, Any]:
+    template = request["template"]
+    try:
+        shown, strings, numbers = read(template)
+    except RecursionError:
+        return {"broken": "it is absurdly nested"}
+    except (jinja2.TemplateError, ValueError) as error:
+        return {"broken": str(error)[:200]}
+    if shown["sinks"] or shown["files"]:
+        return shown
+    try:
+        trial = Trial(template, request["seconds"] * 0.6)
+        if all(frame is None for frame in trial.frames):
+            return {**shown, "error": "it renders no plain conversation"}
+        found: list[dict[str, Any]] = []
+        noted = list(Probe.seen)
+        literals = list(dict.fromkeys([*noted, *strings]))
+        for literal in literals[:MAX_LITERALS]:
+            found += itertools.islice(trial.deviations(literal, contents(literal)), 2)
+        for literal in [text for text in Probe.seen if text not in literals]:  # spelled only on the way to a branch
+            found += itertools.islice(trial.deviations(literal, contents(literal)), 2)
+        for literal in request["probes"]:
+            found += itertools.islice(trial.deviations(literal, contents(literal)), 2)
+        for number in numbers:
+            found += itertools.islice(trial.deviations(f"{number}", of_size(number)), 1)
+        if not found:
+            pairs = itertools.islice(itertools.permutations(Probe.seen, 2), MAX_PAIRS)
+            for one, two in pairs:
+                both = [f"{one}{FILL}{two}", f"{FILL} {one}{two}{one} {FILL}"]
+                found += itertools.islice(trial.deviations(f"{one} … {two}", both), 1)
+        turns = trial.turns(numbers)
+    except SecurityError as error:
+        return {**shown, "sinks": [str(error)[:120].rstrip(".")]}
+    cut = len(strings) > MAX_LITERALS or time.monotonic() > trial.end
+    return {**shown, "deviations": found[:40], "strings": len(strings), "cut": cut, "wrote": trial.usual,
+            "turns": turns}  # fmt: skip
+
+
+def main() -> None:
+    request = json.loads(sys.stdin.buffer.read())
+    try:
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (request["memory"], request["memory"]))
+        resource.setrlimit(resource.RLIMIT_CPU, (request["seconds"], request["seconds"]))
+    except (ImportError, ValueError, OSError):
+        pass  # the parent watches
+    try:
+        answer = examine(request)
+    except (MemoryError, RecursionError):
+        sys.exit(9)
+    except Exception as error:
+        answer = {"error": str(error)[:200]}
+    sys.stdout.write(json.dumps(answer))
+
+
+if __name__ == "__main__":
+    main()
