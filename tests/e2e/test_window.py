@@ -35,7 +35,6 @@ def window(qtbot: QtBot) -> Iterator[MainWindow]:
     made.close()
 
 
-@pytest.mark.long
 def test_drop_a_folder_scan_it_and_save_the_pdf(
     window: MainWindow, small_model: Path, tmp_path: Path, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
