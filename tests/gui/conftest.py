@@ -47,6 +47,7 @@ def fake_card(ref: ModelRef, hash_files: bool = False, **changes: Any) -> Any:
         "lineage_hints": ("distilled from big-teacher",) if "student" in ref.name else (),
         "files": (SimpleNamespace(path="model.safetensors", bytes=269_000_000, sha256=None),),
         "fingerprint": ("7be0114d" if "student" in ref.name else "a41c09e2") * 8,
+        "weights_sha256": None,
         "memory": (
             SimpleNamespace(precision="fp32", bytes=1_100_000_000, fits=False, free_bytes=900_000_000),
             SimpleNamespace(precision="bf16", bytes=600_000_000, fits=True, free_bytes=900_000_000),
