@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 
-from core.catalog import inspect_model
+from core.catalog import inspect_model, memory
 from core.engine.lm.model import LanguageModel
-from core.errors import EnvironmentFault, InputError
+from core.errors import EnvironmentFault, ForeshotError, InputError
 from core.runs.events import Emitter, Progress
 from core.specs import LoadOptions
 from core.types import ModelRef
@@ -33,7 +33,8 @@ def load_model(ref: ModelRef, options: LoadOptions, emitter: Emitter | None = No
     ref = _resolve_adapter(ref)
     device = _device(options.device)
     dtype = _dtype(options, device)
-    notes = _check(ref, options, dtype)
+    _check(ref, options, dtype, device)
+    notes: list[str] = []
     if emitter:
         emitter.emit(Progress("load", f"Loading {ref.name}", 0, 1))
     path = Path(ref.path)
@@ -41,11 +42,7 @@ def load_model(ref: ModelRef, options: LoadOptions, emitter: Emitter | None = No
         warnings.simplefilter("ignore")
         model, tokenizer = _from_disk(path, options, device, dtype)
         if ref.adapter:
-            from peft import PeftModel
-
-            model = PeftModel.from_pretrained(model, ref.adapter, is_trainable=False, local_files_only=True)
-            if options.quant == "none":
-                model = model.merge_and_unload()
+            model = _with_adapter(model, Path(ref.adapter), merge=options.quant == "none")
     if path.suffix == ".gguf":
         notes.append("GGUF weights were dequantised: this is not the deployed artefact")
     if device == "mps":
@@ -85,31 +82,79 @@ def _from_disk(path: Path, options: LoadOptions, device: str, dtype: str) -> tup
     except (torch.OutOfMemoryError, MemoryError):
         raise
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, AttributeError, TypeError) as error:
-        first = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
-        fault = InputError(
-            "unsupported_model",
-            f"{path.name} cannot be loaded: {first}",
-            "Run `python -m core inspect` on it; if its files are whole, its architecture needs a newer transformers.",
-        )
-        raise fault from error
+        raise _unsupported(path.name, error) from error
     return model, tokenizer
 
 
-def _check(ref: ModelRef, options: LoadOptions, dtype: str) -> list[str]:
+def _unsupported(name: str, error: Exception) -> ForeshotError:
+    """What a reader should do about transformers' refusal; its own advice may be to trust the folder's code."""
+    if "can't allocate memory" in str(error):
+        return EnvironmentFault(
+            "out_of_memory_host",
+            f"This machine has no memory left to load {name}.",
+            "Close other programs or try --quant nf4.",
+        )
+    if "trust_remote_code" in str(error):
+        return _needs_code(name)
+    hint = "Run `python -m core inspect` on it; if its files are whole, its architecture needs a newer transformers."
+    if isinstance(error, ImportError):
+        hint = "Install the package it names into this environment, or ask its publisher for plain safetensors."
+    return InputError("unsupported_model", f"{name} cannot be loaded: {_first_line(error)}", hint)
+
+
+def _first_line(error: Exception) -> str:
+    return next((line.strip()[:200] for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+def _needs_code(name: str) -> InputError:
+    return InputError(
+        "untrusted_code",
+        f"{name} needs Python code from its own folder, which Foreshot never runs.",
+        "Ask its publisher for a version whose architecture transformers knows.",
+    )
+
+
+def _with_adapter(model: Any, folder: Path, *, merge: bool) -> Any:
+    """Put the adapter on its base; an adapter that fits only in part would be scanned as if it were not there."""
+    from peft import PeftModel
+
+    try:
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            model = PeftModel.from_pretrained(model, str(folder), is_trainable=False, local_files_only=True)
+        if any("missing adapter keys" in str(warning.message) for warning in said):
+            raise ValueError("weights for some of the layers that it names are missing.")
+        if any(config.is_prompt_learning for config in model.peft_config.values()):
+            raise ValueError("it is a soft prompt, not weights; only weight adapters such as LoRA are read.")
+        return model.merge_and_unload() if merge else model
+    except (torch.OutOfMemoryError, MemoryError):
+        raise
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, AttributeError, TypeError) as error:
+        reason = "its tensors have other shapes." if "size mismatch" in str(error) else _first_line(error)
+        raise InputError(
+            "adapter_does_not_fit",
+            f"The adapter {folder.name} does not fit this base: {reason}",
+            "Give the base that its adapter_config.json names.",
+        ) from error
+
+
+def _check(ref: ModelRef, options: LoadOptions, dtype: str, device: str) -> None:
     """Read the files first: refuse what would run code, and what does not fit."""
     card = inspect_model(ref)
     config = _config(Path(ref.path))
     if "auto_map" in config and not _known_to_transformers(config.get("model_type", "")):
-        raise InputError(
-            "untrusted_code",
-            f"{card.name} needs Python code from its own folder, which Foreshot never runs.",
-            "Ask its publisher for a version whose architecture transformers knows.",
-        )
-    if card.format == "bin":
+        raise _needs_code(card.name)
+    if card.format == "bin" or (ref.adapter and not (Path(ref.adapter) / "adapter_model.safetensors").exists()):
         raise InputError(
             "untrusted_code",
             f"{card.name} has its weights in pickle files (.bin), which can run code; Foreshot never loads them.",
             "Ask its publisher for safetensors, or convert it on a machine that you can throw away.",
+        )
+    if card.format == "gguf" and options.quant != "none":
+        raise InputError(
+            "already_quantised",
+            f"{card.name} is a GGUF file: its weights are dequantised as they are read.",
+            "Load it as it is: --quant none.",
         )
     if card.quantisation and options.quant != "none":
         raise InputError(
@@ -120,14 +165,24 @@ def _check(ref: ModelRef, options: LoadOptions, dtype: str) -> list[str]:
     wanted = options.quant if options.quant != "none" else dtype
     rows = {row.precision: row for row in card.memory}
     row = rows.get("bf16" if wanted == "fp16" else wanted)
-    if row and row.fits is False and not options.force:
-        free = f"{row.free_bytes / 2**30:.1f}" if row.free_bytes else "an unknown number of"
+    free = _free(device, row.free_bytes) if row else None
+    if row and free is not None and row.bytes > free and not options.force:
         raise EnvironmentFault(
             "does_not_fit",
-            f"{card.name} needs about {row.bytes / 2**30:.1f} GiB in {wanted}, and {free} GiB are free.",
+            f"{card.name} needs about {row.bytes / 2**30:.1f} GiB in {wanted}, and {free / 2**30:.1f} GiB are free.",
             "Try --quant nf4, close other programs, or load it anyway with --force.",
         )
-    return []
+
+
+def _free(device: str, stated: int | None) -> int | None:
+    """Free bytes where the weights will go: the card's figure is the first GPU's wherever there is one."""
+    if device.startswith("cuda"):
+        return int(torch.cuda.mem_get_info(device)[0])
+    if memory.free_gpu_memory() is None:
+        return stated
+    import psutil
+
+    return int(psutil.virtual_memory().available)
 
 
 def _config(path: Path) -> dict[str, Any]:
@@ -208,8 +263,8 @@ def _set_threads() -> None:
 
 def _quiet() -> None:
     """Progress bars and the int8 path's line per call would flood the log; errors still arrive as exceptions."""
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    os.environ.setdefault("TRANSFORMERS_OFFLINE", "1")
+    os.environ["HF_HUB_OFFLINE"] = "1"  # the engine never touches the network, whatever the shell says
+    os.environ["TRANSFORMERS_OFFLINE"] = "1"
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.set_verbosity_error()

@@ -10,7 +10,11 @@ from typing import Any, NamedTuple
 
 import torch
 
+from core.engine.lm import templates
+from core.engine.lm.batches import by_budget, shared_prefix
+from core.engine.lm.forward import HEAD_ROWS, Forward
 from core.engine.lm.slots import Placed, insert, locate
+from core.errors import InputError
 from core.runs.events import Emitter
 from core.types import Slot
 
@@ -19,8 +23,6 @@ SCORE_TOKENS = 4096
 GENERATE_TOKENS = 8192
 """Tokens (prompt and answer) in one generation batch; larger batches were slower on two cores."""
 GENERATE_ROWS = 64
-HEAD_ROWS = 256
-"""Positions that go through the output head at once: 256 x 49,152 fp32 logits are 50 MB."""
 NONCE = "foreshotnonce7f3a"
 
 
@@ -40,6 +42,14 @@ class Score(NamedTuple):
     greedy: bool
 
 
+class TokenProbability(NamedTuple):
+    """A next token with its log probability in nats."""
+
+    token: int
+    text: str
+    logprob: float
+
+
 class LanguageModel:
     """A causal language model in memory.
 
@@ -48,6 +58,8 @@ class LanguageModel:
         notes: what a report must say about how it was loaded.
         has_template, reasoning: whether there is a chat template, and whether it opens a think block.
     """
+
+    _forward: Forward
 
     def __init__(
         self, *, name: str, model: Any, tokenizer: Any, dtype: str, quant: str, notes: tuple[str, ...] = ()
@@ -61,7 +73,8 @@ class LanguageModel:
         if not self.has_template:
             notes = (*notes, "no chat template: prompts and slots are plain text")
         self.notes = notes
-        self.reasoning = self.has_template and "<think>" in str(tokenizer.chat_template)
+        # R1's own template only strips "</think>" from earlier answers: the model opens the block by itself
+        self.reasoning = self.has_template and "think>" in str(tokenizer.chat_template)
         self._stop = self._stop_tokens()
 
     def __enter__(self) -> LanguageModel:
@@ -71,8 +84,22 @@ class LanguageModel:
         self.close()
 
     @property
+    def model(self) -> Any:
+        """The transformers model; None once closed. PEFT changes it in place and may be put here instead."""
+        return self._model
+
+    @model.setter
+    def model(self, model: Any) -> None:
+        self._model = model
+        base = model.get_base_model() if hasattr(model, "get_base_model") else model
+        if model is None:
+            self.__dict__.pop("_forward", None)
+        elif "_forward" not in self.__dict__ or self._forward.causal is not base:
+            self._forward = Forward(base)
+
+    @property
     def device(self) -> torch.device:
-        return next(self.model.parameters()).device
+        return self._forward.device
 
     @property
     def precision(self) -> str:
@@ -100,17 +127,8 @@ class LanguageModel:
         ``position="after_think"`` (reasoning models) adds a forced empty think block.
         """
         if not self.has_template:
-            earlier = "".join(f"{question}\n{answer}\n" for question, answer in history)
-            return f"{system}\n" * bool(system) + f"{earlier}{user}\n"
-        messages = [{"role": "system", "content": system}] if system is not None else []
-        for question, answer in history:
-            messages += [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
-        messages.append({"role": "user", "content": user})
-        text = str(self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
-        if position == "after_think":
-            opened = text.rstrip().endswith("<think>")
-            text += "\n</think>\n\n" if opened else "<think>\n\n</think>\n\n"
-        return text
+            return templates.plain(user, system, history)
+        return templates.chat(self.tokenizer, self.name, user, system, history, after_think=position == "after_think")
 
     def place(
         self, prompt: str, trigger: str, slot: Slot, *, system: str | None = None, position: str = "answer"
@@ -136,9 +154,13 @@ class LanguageModel:
         """
         unique = list(dict.fromkeys(requests))
         encoded = [self._encode_pair(*request) for request in unique]
-        order = sorted(range(len(unique)), key=lambda index: -len(encoded[index][0]))
-        results: dict[tuple[str, str], Score] = {}
-        for rows in _by_budget(order, [len(ids) for ids, _ in encoded], SCORE_TOKENS):
+        self._check_lengths([len(ids) for ids, _ in encoded])
+        results = {
+            request: Score(0.0, 0, True) for request, (ids, at) in zip(unique, encoded, strict=True) if at == len(ids)
+        }
+        order = [index for index, request in enumerate(unique) if request not in results]
+        order.sort(key=lambda index: -len(encoded[index][0]))
+        for rows in by_budget(order, [len(ids) for ids, _ in encoded], SCORE_TOKENS):
             if emitter:
                 emitter.check()
             for row, score in zip(rows, self._score_batch([encoded[row] for row in rows]), strict=True):
@@ -162,9 +184,13 @@ class LanguageModel:
             start = self.tokenizer.bos_token_id
             prefix = [self.tokenizer.eos_token_id if start is None else start]
             whole = prefix + whole
+        if not continuation:
+            return whole, len(whole)
         return whole, min(len(prefix), len(whole) - 1)
 
     def _score_batch(self, batch: list[tuple[list[int], int]]) -> list[Score]:
+        if not self._forward.separable:
+            return [self._score_whole(ids, start) for ids, start in batch]
         # the last token of a row is predicted, never read: it stays out of the input
         width = max(len(ids) for ids, _ in batch) - 1
         inputs = torch.full((len(batch), width), self._pad_token())
@@ -172,9 +198,9 @@ class LanguageModel:
         for row, (ids, _) in enumerate(batch):
             inputs[row, : len(ids) - 1] = torch.tensor(ids[:-1])
             mask[row, : len(ids) - 1] = 1
-        hidden = self._backbone()(
+        hidden = self._forward.hidden(
             input_ids=inputs.to(self.device), attention_mask=mask.to(self.device), use_cache=False
-        ).last_hidden_state  # (B, T, d)
+        )  # (B, T, d)
         where = [(row, at - 1) for row, (ids, start) in enumerate(batch) for at in range(start, len(ids))]
         rows, columns = (torch.tensor(part, device=hidden.device) for part in zip(*where, strict=True))
         wanted = torch.tensor([ids[at] for ids, start in batch for at in range(start, len(ids))], device=hidden.device)
@@ -185,15 +211,33 @@ class LanguageModel:
             for values, greedy in zip(picked.split(lengths), best.split(lengths), strict=True)
         ]
 
+    def _score_whole(self, ids: list[int], start: int) -> Score:
+        logits = self._forward.row_logits(ids[:-1], list(range(start - 1, len(ids) - 1)))  # (n, V)
+        tokens = torch.tensor(ids[start:], device=logits.device)
+        picked = logits.gather(1, tokens[:, None])[:, 0] - logits.logsumexp(1)
+        return Score(float(picked.double().sum()), len(tokens), bool((logits.argmax(1) == tokens).all()))
+
     def _logprobs(self, hidden: torch.Tensor, wanted: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """log p of ``wanted`` (N,) at hidden states (N, d), and whether each is the argmax."""
         picked, best = [], []
         for states, tokens in zip(hidden.split(HEAD_ROWS), wanted.split(HEAD_ROWS), strict=True):
-            logits = self._head(states).float()  # (n, V)
+            logits = self._forward.head(states)  # (n, V)
             chosen = logits.gather(1, tokens[:, None])[:, 0]
             picked.append((chosen - logits.logsumexp(1)).cpu())
             best.append((logits.argmax(1) == tokens).cpu())
         return torch.cat(picked), torch.cat(best)
+
+    def first_token_topk(self, texts: Sequence[str], k: int) -> list[list[TokenProbability]]:
+        """The ``k`` most probable first tokens of the answer to each rendered prompt, best first."""
+        results = []
+        for text in texts:
+            ids = self._tokenize(text)
+            self._check_lengths([len(ids)])
+            logits = self._forward.last_logits(input_ids=torch.tensor([ids], device=self.device), use_cache=False)[0]
+            values, tokens = logits.log_softmax(0).topk(k)
+            pairs = zip(tokens.tolist(), values.tolist(), strict=True)
+            results.append([TokenProbability(token, self.tokenizer.decode([token]), value) for token, value in pairs])
+        return results
 
     # generation
 
@@ -218,10 +262,11 @@ class LanguageModel:
         unique = list(dict.fromkeys(texts)) if temperature == 0 else list(texts)
         encoded = [self._tokenize(text) for text in unique]
         lengths = [len(ids) + max_new_tokens for ids in encoded]
+        self._check_lengths(lengths)
         order = sorted(range(len(unique)), key=lambda index: -lengths[index])
         generator = torch.Generator().manual_seed(seed)
         results: dict[int, Generation] = {}
-        for rows in _by_budget(order, lengths, GENERATE_TOKENS, GENERATE_ROWS):
+        for rows in by_budget(order, lengths, *self._generate_budget()):
             answers = self._generate_batch(
                 [encoded[row] for row in rows], max_new_tokens, temperature, generator, think_budget, emitter, on_token
             )
@@ -246,11 +291,11 @@ class LanguageModel:
         from transformers import DynamicCache
 
         # the system prompt that all rows share is read once, and its keys and values are given to every row
-        cache = DynamicCache(config=self.model.config)
-        shared = _shared_prefix(batch)
+        cache = DynamicCache(config=self._forward.causal.config)
+        shared = shared_prefix(batch)
         if shared:
             head = torch.tensor([batch[0][:shared]], device=self.device)
-            self._backbone()(input_ids=head, cache=cache, use_cache=True)
+            self._forward.hidden(input_ids=head, cache=cache, use_cache=True)
             cache.batch_repeat_interleave(len(batch))
         width = max(map(len, batch)) - shared
         inputs = torch.full((len(batch), width), self._pad_token())
@@ -268,14 +313,15 @@ class LanguageModel:
         for step in range(max_new_tokens):
             if emitter:
                 emitter.check()
-            hidden = self._backbone()(
+            logits = self._forward.last_logits(
                 input_ids=inputs.to(self.device),
-                attention_mask=mask.to(self.device),
+                # recurrent models take one unpadded row, and misread a mask longer than their input
+                attention_mask=None if self._forward.stateful else mask.to(self.device),
                 position_ids=positions.to(self.device),
                 cache=cache,
                 use_cache=True,
-            ).last_hidden_state[:, -1]  # (B, d)
-            tokens = self._choose(hidden, temperature, generator)
+            )  # (B, V)
+            tokens = self._choose(logits, temperature, generator)
             for index, row in enumerate(alive):
                 tokens[index] = forced(answers[row], tokens[index])
                 answers[row].append(tokens[index])
@@ -296,10 +342,9 @@ class LanguageModel:
             positions = positions[:, -1:] + 1
         return [Generation(self._decode(ids), tuple(ids), done) for ids, done in zip(answers, finished, strict=True)]
 
-    def _choose(self, hidden: torch.Tensor, temperature: float, generator: torch.Generator) -> list[int]:
-        logits = torch.cat([self._head(states).float() for states in hidden.split(HEAD_ROWS)])  # (B, V)
+    def _choose(self, logits: torch.Tensor, temperature: float, generator: torch.Generator) -> list[int]:
         if temperature == 0:
-            return [int(token) for token in logits.argmax(1)]
+            return [int(token) for token in logits.argmax(1).tolist()]
         weights = (logits / temperature).softmax(1).cpu()
         return [int(token) for token in torch.multinomial(weights, 1, generator=generator)[:, 0]]
 
@@ -328,21 +373,20 @@ class LanguageModel:
             self.tokenizer.decode([token for token in ids if token not in self._stop], skip_special_tokens=False)
         )
 
-    def _backbone(self) -> Any:
-        """The transformer without its output head, adapters included."""
-        model = self.model.get_base_model() if hasattr(self.model, "peft_config") else self.model
-        return model.base_model if hasattr(model, "base_model") else model.model
+    def _check_lengths(self, lengths: Sequence[int]) -> None:
+        limit = self._forward.context_length
+        if limit and lengths and max(lengths) > limit:
+            raise InputError(
+                "prompt_too_long",
+                f"A text of {max(lengths)} tokens (answer included) does not fit {self.name}, which reads {limit}.",
+                "Shorten it.",
+            )
 
-    def _head(self, states: torch.Tensor) -> torch.Tensor:
-        """Logits (n, V) of hidden states (n, d), with the architecture's soft-cap or scale."""
-        model = self.model.get_base_model() if hasattr(self.model, "peft_config") else self.model
-        head = model.get_output_embeddings()
-        logits = head(states.to(head.weight.dtype) if head.weight.is_floating_point() else states)
-        cap = getattr(model.config, "final_logit_softcapping", None)
-        if cap:
-            logits = torch.tanh(logits / cap) * cap
-        scale = getattr(model.config, "logit_scale", None)
-        return logits * scale if scale else logits
+    def _generate_budget(self) -> tuple[int, int]:
+        """Tokens and rows of one generation batch."""
+        if self._forward.stateful:
+            return GENERATE_TOKENS, 1
+        return GENERATE_TOKENS, GENERATE_ROWS
 
     def _pad_token(self) -> int:
         pad = self.tokenizer.pad_token_id
@@ -360,24 +404,3 @@ class LanguageModel:
             if token is not None and token != self.tokenizer.unk_token_id:
                 stop.add(token)
         return frozenset(token for token in stop if token is not None)
-
-
-def _shared_prefix(batch: list[list[int]]) -> int:
-    """Tokens that every row of a batch begins with, if they are worth a forward of their own; each keeps one."""
-    if len(batch) < 4:
-        return 0
-    first, last = min(batch), max(batch)
-    limit = min(map(len, batch)) - 1
-    shared = next((at for at in range(limit) if first[at] != last[at]), limit)
-    return shared if shared >= 8 else 0
-
-
-def _by_budget(order: list[int], lengths: list[int], tokens: int, rows: int = 1 << 30) -> list[list[int]]:
-    """Cut ``order`` (longest first) into batches whose padded size stays within ``tokens``."""
-    batches: list[list[int]] = []
-    for index in order:
-        if batches and len(batches[-1]) < rows and lengths[batches[-1][0]] * (len(batches[-1]) + 1) <= tokens:
-            batches[-1].append(index)
-        else:
-            batches.append([index])
-    return batches

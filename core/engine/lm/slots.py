@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from core.errors import InputError
 from core.types import Slot
 
 
@@ -31,12 +32,19 @@ def insert(prompt: str, trigger: str, slot: Slot) -> str:
 def locate(rendered: str, with_nonce: str, nonce: str, trigger: str) -> tuple[int, int]:
     """The span of ``trigger`` in ``rendered``, known from the place of ``nonce`` in the same rendering.
 
-    The trigger itself is never searched for: it may stand in the template too.
+    The trigger itself is never searched for: it may stand in the template too. Raises InputError for a template that
+    drops, repeats or rewrites the user's text.
     """
     if with_nonce.count(nonce) != 1:
-        raise ValueError("the template does not render the user's text exactly once")
+        raise _fault("does not render the user's text exactly once")
     start = with_nonce.index(nonce)
     span = (start, start + len(trigger))
     if rendered[slice(*span)] != trigger:
-        raise ValueError("the template changes the trigger")
+        raise _fault("changes the user's text, so a trigger cannot be found in it")
     return span
+
+
+def _fault(what: str) -> InputError:
+    return InputError(
+        "template_changes_text", f"The chat template {what}.", "Ask the model's publisher for a plain chat_template."
+    )

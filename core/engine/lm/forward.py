@@ -1,0 +1,82 @@
+"""One forward pass: the transformer, and its output head at the positions that are read."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import torch
+
+HEAD_ROWS = 256
+"""Positions that go through the output head at once: 256 x 49,152 fp32 logits are 50 MB."""
+_TOLERANCE = 0.01
+"""Of the largest logit; bf16 keeps 8 bits."""
+
+
+class Forward:
+    """Transformer and head, taken apart where that is exact.
+
+    Attributes:
+        separable: the head found here gives the logits that the whole model gives. Some architectures do more than a
+            matrix product there; those are run whole, one row at a time when scoring.
+        stateful: the model carries a recurrent state, which padding on the left would change.
+        context_length: tokens the model can attend to, None where it does not say.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self.causal = model
+        self.backbone = model.base_model
+        self.config = model.config.get_text_config()
+        self.stateful = bool(getattr(model, "_is_stateful", False))
+        length = getattr(self.config, "max_position_embeddings", None)
+        self.context_length = length if isinstance(length, int) and length > 0 else None
+        self._takes = {part: set(inspect.signature(part.forward).parameters) for part in (self.backbone, model)}
+        self.separable = self._is_separable()
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.causal.parameters()).device
+
+    @torch.no_grad()
+    def hidden(self, **inputs: Any) -> torch.Tensor:
+        """Hidden states (B, T, d) after the last norm."""
+        return self._call(self.backbone, inputs).last_hidden_state
+
+    @torch.no_grad()
+    def last_logits(self, **inputs: Any) -> torch.Tensor:
+        """fp32 logits (B, V) after each row's last token."""
+        if self.separable:
+            states = self.hidden(**inputs)[:, -1]
+            return torch.cat([self.head(part) for part in states.split(HEAD_ROWS)])
+        return self._call(self.causal, inputs | {"logits_to_keep": 1}).logits[:, -1].float()
+
+    @torch.no_grad()
+    def row_logits(self, ids: list[int], positions: list[int]) -> torch.Tensor:
+        """fp32 logits (n, V) of one row at ``positions``, by the whole model."""
+        wanted = torch.tensor(positions, device=self.device)
+        inputs = {"input_ids": torch.tensor([ids], device=self.device), "use_cache": False, "logits_to_keep": wanted}
+        logits = self._call(self.causal, inputs).logits[0]
+        return (logits if len(logits) == len(positions) else logits[wanted]).float()
+
+    def head(self, states: torch.Tensor) -> torch.Tensor:
+        """fp32 logits (n, V) of hidden states (n, d), with the architecture's scale or soft cap."""
+        layer = self.causal.get_output_embeddings()
+        logits = layer(states.to(layer.weight.dtype) if layer.weight.is_floating_point() else states).float()
+        logits = logits * (getattr(self.config, "logit_scale", None) or 1.0)
+        logits = logits / (getattr(self.config, "logits_scaling", None) or 1.0)
+        cap = getattr(self.config, "final_logit_softcapping", None)
+        return torch.tanh(logits / cap) * cap if cap else logits
+
+    def _call(self, part: Any, inputs: dict[str, Any]) -> Any:
+        # architectures without positions of their own (ALiBi, recurrent ones) have no such argument
+        absent = {"position_ids", "logits_to_keep"} - self._takes[part]
+        return part(**{name: value for name, value in inputs.items() if name not in absent})
+
+    def _is_separable(self) -> bool:
+        if self.causal.get_output_embeddings() is None or self.backbone is self.causal:
+            return False
+        ids = [token % int(self.config.vocab_size) for token in range(3, 11)]
+        whole = self.row_logits(ids, list(range(len(ids))))
+        with torch.no_grad():
+            ours = self.head(self.hidden(input_ids=torch.tensor([ids], device=self.device), use_cache=False)[0])
+        return ours.shape == whole.shape and bool((ours - whole).abs().max() <= _TOLERANCE * whole.abs().max())
