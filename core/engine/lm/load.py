@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import logging
 import os
+import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -38,21 +42,44 @@ def load_model(ref: ModelRef, options: LoadOptions, emitter: Emitter | None = No
     if emitter:
         emitter.emit(Progress("load", f"Loading {ref.name}", 0, 1))
     path = Path(ref.path)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        model, tokenizer = _from_disk(path, options, device, dtype)
-        if ref.adapter:
-            model = _with_adapter(model, Path(ref.adapter), merge=options.quant == "none")
     if path.suffix == ".gguf":
         notes.append("GGUF weights were dequantised: this is not the deployed artefact")
     if device == "mps":
         notes.append("MPS is untested")
-    model.eval()
+    with _lean_heap(options.quant != "none"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model, tokenizer = _from_disk(path, options, device, dtype)
+            if ref.adapter:
+                model = _with_adapter(model, Path(ref.adapter), merge=options.quant == "none")
+        model.eval()
+        loaded = LanguageModel(
+            name=ref.name, model=model, tokenizer=tokenizer, dtype=dtype, quant=options.quant, notes=tuple(notes)
+        )
     if emitter:
         emitter.emit(Progress("load", f"Loading {ref.name}", 1, 1))
-    return LanguageModel(
-        name=ref.name, model=model, tokenizer=tokenizer, dtype=dtype, quant=options.quant, notes=tuple(notes)
-    )
+    return loaded
+
+
+@contextmanager
+def _lean_heap(wanted: bool) -> Iterator[None]:
+    """Give the temporaries of quantising back to the system at once (glibc).
+
+    Each shard leaves freed blocks that glibc keeps: a 1.1 billion parameter model, 0.57 GB in nf4, peaked at 1.9 GB.
+    """
+    heap = ctypes.CDLL(None) if wanted and sys.platform == "linux" else None
+    if heap is None or not hasattr(heap, "mallopt"):
+        yield
+        return
+    trim_threshold, mmap_threshold = -1, -3  # malloc.h
+    heap.mallopt(mmap_threshold, 1 << 20)
+    try:
+        yield
+    finally:
+        # where glibc's own adaptation would end: scoring allocates the same large blocks again and again
+        heap.mallopt(mmap_threshold, 32 << 20)
+        heap.mallopt(trim_threshold, 64 << 20)
+        heap.malloc_trim(0)
 
 
 def _from_disk(path: Path, options: LoadOptions, device: str, dtype: str) -> tuple[Any, Any]:
