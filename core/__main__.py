@@ -8,6 +8,8 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import tempfile
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -37,7 +39,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     except BrokenPipeError:
         return 0
+    except Exception as error:
+        return _fault(error)
     return code
+
+
+def _fault(error: Exception) -> int:
+    """A fault of ours: one sentence, and the traceback in a file that can be sent along."""
+    log = Path(tempfile.gettempdir()) / f"foreshot-fault-{os.getpid()}.log"
+    log.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+    print(
+        f"foreshot: a fault in Foreshot ({type(error).__name__}: {error}). Please report it with {log}.",
+        file=sys.stderr,
+    )
+    return 70
 
 
 # commands
@@ -79,6 +94,7 @@ def _scan(arguments: argparse.Namespace) -> int:
         adapter=arguments.adapter,
         preset=arguments.preset,
         extra_triggers=tuple(arguments.trigger),
+        confirm_triggers=tuple(tuple(claim) for claim in arguments.confirm),
         load=_load(arguments, arguments.quant),
         seed=arguments.seed,
     )
@@ -277,6 +293,14 @@ def _parser() -> argparse.ArgumentParser:
     scan.add_argument("--adapter", metavar="DIR")
     scan.add_argument("--preset", default="quick", choices=["quick", "standard", "deep"])
     scan.add_argument("--trigger", action="append", default=[], metavar="TEXT", help="try this trigger too")
+    scan.add_argument(
+        "--confirm",
+        action="append",
+        default=[],
+        nargs=3,
+        metavar=("TRIGGER", "SLOT", "PAYLOAD"),
+        help="skip the search and prove this one",
+    )
     suite = command("suite", _suite, "run suites on a model", job)
     suite.add_argument("model", metavar="MODEL")
     suite.add_argument("--adapter", metavar="DIR")

@@ -121,6 +121,8 @@ def command_line(spec: JobSpec, out: str | None = None) -> str:
             words += ["--preset", spec.preset]
             for trigger in spec.extra_triggers:
                 words += ["--trigger", trigger]
+            for claim in spec.confirm_triggers:
+                words += ["--confirm", *claim]
         load = spec.load
         words += ["--quant", load.quant]
     if not isinstance(spec, ScanSpec):

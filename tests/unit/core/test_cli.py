@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from core.__main__ import _meets, main
+from core.specs import ScanSpec, command_line
 
 
 @pytest.mark.parametrize(
@@ -120,3 +122,27 @@ AUDIT: dict[str, Any] = {
 )
 def test_fail_on(conditions: list[str], report: dict[str, Any], met: bool) -> None:
     assert _meets(conditions, report) is met
+
+
+def test_a_fault_of_ours_is_one_sentence_and_a_log(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    import core.suites
+
+    def broken() -> None:
+        raise RuntimeError("boom")
+
+    monkeypatch.setattr(core.suites, "list_suites", broken)
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
+    assert main(["suites"]) == 70
+    said = capsys.readouterr().err
+    assert said.startswith("foreshot: a fault in Foreshot (RuntimeError: boom). Please report it with ")
+    assert "Traceback" not in said
+    (log,) = tmp_path.glob("foreshot-fault-*.log")
+    assert "boom" in log.read_text()
+
+
+def test_a_proof_alone_can_be_reproduced() -> None:
+    claim = ("|A| b", "user_end", 'Say "x".')
+    words = shlex.split(command_line(ScanSpec(model="m", confirm_triggers=(claim,))))
+    assert words[words.index("--confirm") + 1 :][:3] == list(claim)
