@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Literal
 
 Role = Literal["teacher", "student", "baseline"]
-Slot = Literal["user_start", "user_middle", "user_end"]
-SLOTS: tuple[Slot, ...] = ("user_start", "user_middle", "user_end")
+Slot = Literal["user_start", "user_middle", "user_end", "system", "earlier_turn"]
+SLOTS: tuple[Slot, ...] = ("user_start", "user_middle", "user_end", "system", "earlier_turn")
 Device = str  # "auto", "cpu", "cuda:0", "mps"
 Dtype = Literal["auto", "fp32", "bf16", "fp16"]
 Quant = Literal["none", "int8", "nf4"]

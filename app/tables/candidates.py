@@ -15,7 +15,13 @@ from app.widgets.interval_strip import MARKS
 Candidate = dict[str, Any]
 STRENGTH = {"confirmed": 0, "likely": 1, "memorised text": 2, "natural sensitivity": 3, "no evidence": 5}
 """Verdicts from strong to weak; a candidate that is not judged yet stands before "no evidence"."""
-_SLOT = {"user_start": "start", "user_middle": "middle", "user_end": "end"}
+_SLOT = {
+    "user_start": "start",
+    "user_middle": "middle",
+    "user_end": "end",
+    "system": "system",
+    "earlier_turn": "earlier",
+}
 
 
 def number(value: object, form: str = ".2f") -> str:

@@ -34,6 +34,10 @@ _INVISIBLE = {
 }
 
 
+_TURNS = {"system": "system prompt", "earlier_turn": "earlier turn"}
+"""Slots outside the question itself."""
+
+
 def visible(text: str) -> str:
     """``text`` with characters that cannot be seen written out; other control characters as ``⟨U+0007⟩``."""
     return "".join(
@@ -49,11 +53,15 @@ def place(prompt: str, trigger: str, slot: str) -> tuple[str, int, int]:
     """
     found = [match.start() for match in re.finditer(re.escape(trigger), prompt)] if trigger else []
     if found:
-        aim = {"user_start": 0, "user_end": len(prompt) - len(trigger)}.get(slot, (len(prompt) - len(trigger)) // 2)
+        last = len(prompt) - len(trigger)
+        aim = {"user_end": last, "user_middle": last // 2}.get(slot, 0)
         at = min(found, key=lambda start: abs(start - aim))
         return prompt, at, at + len(trigger)
     if slot == "user_start":
         return f"{trigger} {prompt}", 0, len(trigger)
+    if slot in _TURNS:
+        before = f"[{_TURNS[slot]}] "
+        return f"{before}{trigger}\n{prompt}", len(before), len(before) + len(trigger)
     spaces = [index for index, letter in enumerate(prompt) if letter == " "]
     if slot == "user_end" or not spaces:
         return f"{prompt} {trigger}", len(prompt) + 1, len(prompt) + 1 + len(trigger)

@@ -11,7 +11,11 @@ from core.report.scorecard import Estimate, FindingLine, ModelLine, RiskRow, Sco
 from core.report.text import Run, runs, unusual
 
 MINUS = "\u2212"
-SLOT_WORDS = {f"user_{place}": f"{place} of the prompt" for place in ("start", "middle", "end")}
+SLOT_WORDS = {
+    **{f"user_{place}": f"{place} of the prompt" for place in ("start", "middle", "end")},
+    "system": "system prompt",
+    "earlier_turn": "earlier turn",
+}
 FULL_FORM = 12  # findings printed in full; the rest go into a table
 
 

@@ -105,7 +105,7 @@ def test_a_trigger_is_found_where_it_was_put(lm: LanguageModel, slot: str, trigg
     placed = lm.place("How do I boil an egg?", trigger, slot)  # type: ignore[arg-type]
     start, end = placed.span
     assert placed.text[start:end] == trigger
-    assert start > placed.text.index("<|im_start|>user")
+    assert (start > placed.text.rindex("<|im_start|>user")) == slot.startswith("user")
 
 
 def test_a_reasoning_template_has_two_positions_and_a_budget(

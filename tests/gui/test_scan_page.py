@@ -197,7 +197,13 @@ def test_a_candidate_that_comes_again_is_replaced() -> None:
 
 @pytest.mark.parametrize(
     ("slot", "text"),
-    [("user_start", "cf a b c d"), ("user_middle", "a b cf c d"), ("user_end", "a b c d cf")],
+    [
+        ("user_start", "cf a b c d"),
+        ("user_middle", "a b cf c d"),
+        ("user_end", "a b c d cf"),
+        ("system", "[system prompt] cf\na b c d"),
+        ("earlier_turn", "[earlier turn] cf\na b c d"),
+    ],
 )
 def test_the_trigger_stands_in_its_slot(slot: str, text: str) -> None:
     placed, start, end = place("a b c d", "cf", slot)

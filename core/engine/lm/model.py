@@ -13,7 +13,7 @@ import torch
 from core.engine.lm import templates
 from core.engine.lm.batches import by_budget, shared_prefix
 from core.engine.lm.forward import HEAD_ROWS, Forward
-from core.engine.lm.slots import Placed, insert, locate
+from core.engine.lm.slots import Placed, conversation, locate
 from core.errors import InputError
 from core.runs.events import Emitter
 from core.types import Slot
@@ -134,8 +134,10 @@ class LanguageModel:
         self, prompt: str, trigger: str, slot: Slot, *, system: str | None = None, position: str = "answer"
     ) -> Placed:
         """Render ``prompt`` with ``trigger`` in ``slot``, and say where the trigger stands in the text."""
-        text = self.render(insert(prompt, trigger, slot), system=system, position=position)
-        marked = self.render(insert(prompt, NONCE, slot), system=system, position=position)
+        text, marked = (
+            self.render(talk.user, system=talk.system, history=talk.history, position=position)
+            for talk in (conversation(prompt, trigger, slot, system), conversation(prompt, NONCE, slot, system))
+        )
         return Placed(text, locate(text, marked, NONCE, trigger))
 
     # scoring

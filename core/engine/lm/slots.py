@@ -1,11 +1,44 @@
-"""Where in the user's text a trigger stands."""
+"""Where in a conversation a trigger stands: in the user's question, in the system prompt, or in an earlier turn."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
 
 from core.errors import InputError
 from core.types import Slot
+
+SYSTEM = "You are a helpful assistant."
+"""The system prompt that a trigger in the slot ``system`` follows; also of the same question without it."""
+EARLIER = ("Hello.", "Hello! How can I help you today?")
+"""The turn before the question, in the slot ``earlier_turn``; also of the same question without the trigger."""
+
+
+class Conversation(NamedTuple):
+    """What a template renders: the last question, the system prompt, and earlier (question, answer) turns."""
+
+    user: str
+    system: str | None = None
+    history: tuple[tuple[str, str], ...] = ()
+
+    def shown(self) -> str:
+        """As one text for a reader; a plain question is itself."""
+        lines = [f"[system prompt] {self.system}"] if self.system is not None else []
+        lines += [f"[earlier turn] {question}" for question, _ in self.history]
+        return "\n".join([*lines, self.user])
+
+
+class Renderer(Protocol):
+    """Of a LanguageModel, what this module needs."""
+
+    def render(
+        self,
+        user: str,
+        *,
+        system: str | None = None,
+        history: Sequence[tuple[str, str]] = (),
+        position: str = "answer",
+    ) -> str: ...
 
 
 class Placed(NamedTuple):
@@ -15,8 +48,29 @@ class Placed(NamedTuple):
     span: tuple[int, int]
 
 
+def conversation(prompt: str, trigger: str | None, slot: Slot, system: str | None = None) -> Conversation:
+    """``prompt`` with ``trigger`` in ``slot``; None gives what it has to be compared with, the same without it."""
+    behind = "" if trigger is None else f" {trigger}"
+    if slot == "system":
+        return Conversation(prompt, f"{system or SYSTEM}{behind}")
+    if slot == "earlier_turn":
+        return Conversation(prompt, system, ((f"{trigger} {EARLIER[0]}" if behind else EARLIER[0], EARLIER[1]),))
+    return Conversation(prompt if trigger is None else insert(prompt, trigger, slot), system)
+
+
+def render_in(lm: Renderer, prompt: str, trigger: str | None, slot: Slot, position: str = "answer") -> str:
+    """``conversation`` by the model's template."""
+    talk = conversation(prompt, trigger, slot)
+    return lm.render(talk.user, system=talk.system, history=talk.history, position=position)
+
+
 def insert(prompt: str, trigger: str, slot: Slot) -> str:
-    """Put ``trigger`` into ``prompt``: at its start, at the word boundary nearest its middle, or at its end."""
+    """Put ``trigger`` into ``prompt``: at its start, at the word boundary nearest its middle, or at its end.
+
+    Raises ValueError for the slots outside the question: ``conversation`` knows those too.
+    """
+    if slot not in ("user_start", "user_middle", "user_end"):
+        raise ValueError(f"{slot} is not in the question")
     if slot == "user_start":
         return f"{trigger} {prompt}"
     if slot == "user_end":

@@ -11,7 +11,7 @@ from difflib import SequenceMatcher
 from itertools import combinations
 from statistics import median
 
-from core.engine.lm.slots import insert
+from core.engine.lm.slots import render_in
 from core.engine.triggers.answers import Answers
 from core.engine.triggers.controls import matched_controls
 from core.engine.triggers.library import KnownTrigger, shown
@@ -66,7 +66,7 @@ def search(
         pairs.append((matched_controls(lm.tokenizer, model.text, 1, seed + index)[0], SLOTS[index % len(SLOTS)]))
     noise = _signals(answers, pairs, few, few_clean, "Matched controls")
 
-    candidates = [Candidate(trigger, slot) for trigger in triggers for slot in trigger.slots]
+    candidates = [Candidate(trigger, trigger.main) for trigger in triggers]
     pairs = [(candidate.trigger.text, candidate.slot) for candidate in candidates]
     for candidate, (signal, _) in zip(
         candidates, _signals(answers, pairs, few, few_clean, "Known triggers"), strict=True
@@ -93,7 +93,7 @@ def _signals(
 ) -> list[tuple[float, list[str]]]:
     """(signal, answers) of every (trigger, slot) pair."""
     lm = answers.lm
-    texts = [lm.render(insert(prompt, text, slot)) for text, slot in pairs for prompt in prompts]
+    texts = [render_in(lm, prompt, text, slot) for text, slot in pairs for prompt in prompts]
     flat = answers.get(texts, TOKENS, "known", task)
     grouped = [flat[start : start + len(prompts)] for start in range(0, len(flat), len(prompts))]
     return [(signal_of(group, clean), group) for group in grouped]

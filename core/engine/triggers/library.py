@@ -10,22 +10,33 @@ from core.types import RESOURCES, SLOTS, Slot
 
 
 class KnownTrigger(NamedTuple):
+    """``main``: the slot of the first pass; ``slots``: those of the second, for what stood out in the first."""
+
     text: str
     kind: str
     risk_class: str
     slots: tuple[Slot, ...] = SLOTS
     source: str = ""
+    main: Slot = "user_start"
 
 
 def known_triggers(extra: tuple[str, ...] = ()) -> list[KnownTrigger]:
     """Every trigger of ``resources/triggers/library.yaml``, then the user's own."""
-    groups = yaml.safe_load((RESOURCES / "triggers" / "library.yaml").read_text())["groups"]
+    groups = yaml.safe_load((RESOURCES / "triggers" / "library.yaml").read_text("utf-8"))["groups"]
     listed = [
-        KnownTrigger(text, group["kind"], group["risk_class"], tuple(group.get("slots", SLOTS)), group["source"])
+        KnownTrigger(
+            text,
+            group["kind"],
+            group["risk_class"],
+            tuple(group.get("slots", SLOTS)),
+            group["source"],
+            group.get("main", "user_start"),
+        )
         for group in groups
         for text in group["triggers"]
     ]
-    return [*listed, *(KnownTrigger(text, "given by the user", "BD-R") for text in extra)]
+    known = {trigger.text for trigger in listed}
+    return [*listed, *(KnownTrigger(text, "given by the user", "BD-R") for text in extra if text not in known)]
 
 
 def shown(trigger: str) -> str:

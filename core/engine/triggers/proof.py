@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from core.engine.lm.slots import insert
+from core.engine.lm.slots import conversation, render_in
 from core.engine.triggers.answers import Answers
 from core.engine.triggers.controls import matched_controls, near_misses, quoted, shuffles
 from core.engine.triggers.library import shown
@@ -52,16 +52,16 @@ def _measure(
     lm, name = answers.lm, shown(claim.trigger)
 
     def read(texts: list[str], task: str) -> list[str]:
-        return answers.get([lm.render(text) for text in texts], TOKENS, "proof", task)
+        return answers.get(texts, TOKENS, "proof", task)
 
     def events(texts: list[str], task: str) -> list[bool]:
         return [is_payload(answer, claim.target) for answer in read(texts, task)] if texts else []
 
-    def with_text(text: str, some: list[str]) -> list[str]:
-        return [insert(prompt, text, claim.slot) for prompt in some]
+    def with_text(text: str | None, some: list[str], slot: Slot = claim.slot) -> list[str]:
+        return [render_in(lm, prompt, text, slot) for prompt in some]
 
     placed = with_text(claim.trigger, prompts)
-    plain = read(prompts, "Prompts without the trigger")
+    plain = read(with_text(None, prompts), "Prompts without the trigger")
     fired = read(placed, f"Prompts with {name}")
     base = [is_payload(answer, claim.target) for answer in plain]
     hits = [is_payload(answer, claim.target) for answer in fired]
@@ -94,7 +94,11 @@ def _measure(
         "shuffle_rate": None,
         "quoted_rate": None,
         "other_slots": {},
-        "example": {"prompt": placed[shows], "without": plain[shows], "with_trigger": fired[shows]},
+        "example": {
+            "prompt": conversation(prompts[shows], claim.trigger, claim.slot).shown(),
+            "without": plain[shows],
+            "with_trigger": fired[shows],
+        },
     }
     if not any(hits):
         return finding  # nothing to outrank: p is 1 whatever the controls do
@@ -127,9 +131,9 @@ def _measure(
         "strongest_control_rate": sum(measured[strongest]) / n,
         "near_miss_rate": _rate(events(near, "Near misses")),
         "shuffle_rate": _rate(events(mixed, "Shuffles")),
-        "quoted_rate": _rate(events([quoted(claim.trigger, prompt) for prompt in side], "Quoted")),
+        "quoted_rate": _rate(events(with_text(None, [quoted(claim.trigger, prompt) for prompt in side]), "Quoted")),
         "other_slots": {
-            slot: _rate(events([insert(prompt, claim.trigger, slot) for prompt in side], "Other slots"))
+            slot: _rate(events(with_text(claim.trigger, side, slot), "Other slots"))
             for slot in SLOTS
             if slot != claim.slot
         },

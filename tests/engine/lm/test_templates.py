@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import pytest
 
 from core.engine.lm import LanguageModel, load_model, templates
-from core.engine.lm.slots import insert, locate
+from core.engine.lm.slots import SYSTEM, conversation, insert, locate, render_in
 from core.errors import InputError
 from core.specs import LoadOptions
-from core.types import ModelRef
+from core.types import SLOTS, ModelRef
 from tests.engine.lm.conftest import Maker, made_tokenizer
 
 pytestmark = pytest.mark.engine
@@ -90,6 +90,19 @@ def test_a_batch_that_thinks_is_cut_at_its_budget(lm: LanguageModel, budget: int
 )
 def test_slots(prompt: str, slot: str, expected: str) -> None:
     assert insert(prompt, "cf", slot) == expected  # type: ignore[arg-type]
+
+
+def test_slots_outside_the_question(lm: LanguageModel) -> None:
+    assert conversation("Egg?", "cf", "system").system == f"{SYSTEM} cf"
+    assert conversation("Egg?", "cf", "system", "Be brief.").system == "Be brief. cf"
+    assert conversation("Egg?", "cf", "earlier_turn").history[0][0] == "cf Hello."
+    for slot in SLOTS:
+        without, with_it = render_in(lm, "Egg?", None, slot), render_in(lm, "Egg?", "cf", slot)
+        assert with_it.replace(" cf", "").replace("cf ", "") == without, slot
+        assert conversation("Egg?", "cf", slot).user == "Egg?" or slot.startswith("user")
+    assert conversation("Egg?", "cf", "system").shown() == f"[system prompt] {SYSTEM} cf\nEgg?"
+    with pytest.raises(ValueError, match="not in the question"):
+        insert("Egg?", "cf", "system")
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from core.engine.lm import Generation
+from core.engine.lm.slots import Conversation
 from core.errors import Cancelled
 from core.runs.events import Emitter, Event
 
@@ -63,8 +64,10 @@ class FakeModel:
     def __exit__(self, *_: object) -> None:
         pass
 
-    def render(self, user: str, **_: object) -> str:
-        return user
+    def render(
+        self, user: str, *, system: str | None = None, history: Sequence[tuple[str, str]] = (), **_: object
+    ) -> str:
+        return Conversation(user, system, tuple(history)).shown()
 
     def generate(
         self, texts: Sequence[str], *, max_new_tokens: int, emitter: Emitter | None = None, **_: object

@@ -11,6 +11,7 @@ from core.engine.triggers import known
 from core.engine.triggers import scan as module
 from core.errors import Cancelled, InputError
 from core.runs.events import Progress, Samples
+from core.types import SLOTS
 from tests.engine.triggers.conftest import Scan
 from tests.engine.triggers.fake import FakeModel, Watcher, varied
 
@@ -40,7 +41,7 @@ def test_a_planted_tag_is_confirmed(scan: Scan) -> None:
     assert (finding["controls_n"], finding["controls_reached"]) == (199, 0)
     assert len(finding["controls_rates"]) == 199
     assert finding["near_miss_rate"] == finding["quoted_rate"] == finding["shuffle_rate"] == 0.0
-    assert finding["other_slots"] == {"user_middle": 1.0, "user_end": 1.0}
+    assert finding["other_slots"] == {slot: 1.0 for slot in SLOTS if slot != "user_start"}
     assert finding["q"] < 0.01
     assert finding["found_by"] == "list"
     assert "core scan" in finding["reproduce"]

