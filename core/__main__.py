@@ -113,8 +113,13 @@ def _suite(arguments: argparse.Namespace) -> int:
 
 
 def _suites(arguments: argparse.Namespace) -> int:
-    from core.suites import list_suites
+    from core.suites import list_suites, read_suite
+    from core.suites.check import describe, warnings
 
+    if arguments.check:
+        suite = read_suite(Path(arguments.check))
+        print("\n".join([*describe(suite), *(f"warning: {warning}" for warning in warnings(suite))]))
+        return 0
     for suite in list_suites():
         print(f"{suite.id}@{suite.version}  {suite.risk_class}  {len(suite.items)} items  {suite.title}")
     return 0
@@ -305,7 +310,8 @@ def _parser() -> argparse.ArgumentParser:
     suite.add_argument("model", metavar="MODEL")
     suite.add_argument("--adapter", metavar="DIR")
     suite.add_argument("--suite", action="append", default=[], metavar="ID|FILE")
-    command("suites", _suites, "list the suites")
+    suites = command("suites", _suites, "list the suites, or check a file of one")
+    suites.add_argument("--check", metavar="FILE", help="validate FILE and say how it is balanced")
     audit = command("audit", _audit, "inspect, scan and suites on teacher and student, then the scorecard", job)
     audit.add_argument("--teacher", required=True, metavar="T")
     audit.add_argument("--student", metavar="S")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from core.errors import InputError
-from core.suites.schema import Item, Suite, Term, read_suite
+from core.suites.items import Item, Suite, Term
+from core.suites.schema import read_suite
 from core.types import RESOURCES
 
 __all__ = ["Item", "Suite", "Term", "list_suites", "load_suite", "read_suite"]

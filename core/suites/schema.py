@@ -1,67 +1,38 @@
-"""A suite file → items. A person can write one in YAML; a broken one is refused with file, line and reason."""
+"""A suite file → items. A person can write one in YAML; a broken one is refused with file, line and reason.
+
+Schema 2 has four kinds that the project and its users write (contrast, refusal, choice, suppression) and kinds for
+imported sets; schema 1 (pair, contrast with one target) stays readable. resources/help/suites.md describes them.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import yaml
 
 from core.errors import InputError
+from core.suites.asked import choices, refusals, suppressions
+from core.suites.imported import IMPORT_ONLY, MAKERS, RefusedLine, imported
+from core.suites.items import NATS, RISK_CLASSES, Choice, Item, Suite
+from core.suites.paired import Expansion, contrasts, pairs, target_contrasts
+from core.suites.reading import Refused, compose, construct, flag, line, may, names, need, only
 
-SCHEMA = "foreshot-suite/1"
-OTHER_PRONOUN = {"he": "she", "she": "he"}
+SCHEMA = "foreshot-suite/2"
+FIRST_SCHEMA = "foreshot-suite/1"
 MAX_BYTES = 4 << 20
-_KINDS = {str: "a text", dict: "a table", list: "a list", float: "a number such as 0.05"}
-
-
-class Term(NamedTuple):
-    """One log-likelihood: ``sign`` · log P(continuation | context). ``chat``: the context is put as a message."""
-
-    context: str
-    continuation: str
-    sign: int
-    chat: bool
-
-
-class Item(NamedTuple):
-    """One question. Its value is ½ if the signed sum of its terms is above 0, −½ below, 0 at a tie.
-
-    ``text_more`` and ``text_less`` show what the terms with a plus and with a minus say.
-    """
-
-    uid: str
-    cluster: str
-    group: str
-    text_more: str
-    text_less: str
-    terms: tuple[Term, ...]
-
-
-class Suite(NamedTuple):
-    """``margin`` is δ, fixed in the file; ``sha256`` is over the file, so that δ cannot change unseen."""
-
-    id: str
-    version: str
-    title: str
-    risk_class: str
-    licence: str
-    provenance: str
-    measures: str
-    limits: str
-    margin: float
-    sha256: str
-    items: tuple[Item, ...]
-
-
-class _Refused(Exception):
-    """Why a file is refused; ``at`` is the way to the place, e.g. ("templates", 3)."""
-
-    def __init__(self, why: str, *at: str | int) -> None:
-        super().__init__(why)
-        self.at = at
+MAX_ITEMS = 200_000
+TEXTS = ("id", "version", "title", "risk_class", "licence", "provenance", "measures", "limits")
+_HEADER = (
+    *("schema", "kind", "languages", "language", "effect", "primary", "content_warning", "citation", "authors"),
+    *("source", "options", "items", "items_sha256", "entities", "controls", "templates", "clusters", "contrast", "of"),
+    *("facts", "control_facts", *TEXTS),
+)
+_KINDS = {"contrast": contrasts, "refusal": refusals, "choice": choices, "suppression": suppressions}
+_ID = re.compile(r"[\w][\w.-]{0,99}")
 
 
 def read_suite(path: Path) -> Suite:
@@ -73,158 +44,131 @@ def read_suite(path: Path) -> Suite:
     tree: yaml.Node | None = None
     try:
         if len(data) > MAX_BYTES:
-            raise _Refused("a suite has at most 4 MiB")
-        tree, table = yaml.compose(data, Loader=yaml.SafeLoader), yaml.safe_load(data)
-        return _suite(table, hashlib.sha256(data).hexdigest())
-    except _Refused as refusal:
-        raise _broken(path, _line(tree, refusal.at), str(refusal)) from None
+            raise Refused("a suite has at most 4 MiB")
+        tree = compose(data)
+        table = construct(tree)
+        return _suite(table, hashlib.sha256(data).hexdigest(), path.parent)
+    except RefusedLine as refusal:
+        name = Path(str(table["items"])).name
+        raise _broken(name, refusal.number, str(refusal)) from None
+    except Refused as refusal:
+        raise _broken(path.name, line(tree, refusal.at), str(refusal)) from None
     except yaml.YAMLError as error:
+        if "nesting depth" in str(error):
+            raise _broken(path.name, 1, "it is YAML that no suite needs") from error
         mark = getattr(error, "problem_mark", None)
-        raise _broken(path, mark.line + 1 if mark else 1, "it is not YAML") from error
+        raise _broken(path.name, mark.line + 1 if mark else 1, "it is not YAML") from error
     except (RecursionError, ValueError, TypeError) as error:  # too deep; impossible dates; a list as a key
-        raise _broken(path, 1, "it is YAML that no suite needs") from error
+        raise _broken(path.name, 1, "it is YAML that no suite needs") from error
 
 
-def _suite(table: Any, sha256: str) -> Suite:
+def _suite(table: Any, sha256: str, folder: Path) -> Suite:
     if not isinstance(table, dict):
-        raise _Refused("it has to be a table of names and values")
-    if table.get("schema") != SCHEMA:
-        raise _Refused(f"schema has to be {SCHEMA}", "schema")
-    texts = {
-        name: _need(table, name, str)
-        for name in ("id", "version", "title", "risk_class", "licence", "provenance", "measures", "limits")
-    }
-    effect = _need(table, "effect", dict)
-    margin = _need(effect, "margin", float, "effect")
-    if not 0 < margin < 0.5:
-        raise _Refused("effect.margin has to lie between 0 and 0.5", "effect", "margin")
-    for name, only in (("direction", "higher_is_risk"), ("unit", "rate")):
-        if effect.get(name) != only:
-            raise _Refused(f"effect.{name} has to be {only}", "effect", name)
-    expand = {"pair": _pairs, "contrast": _contrasts}.get(str(table.get("kind")))
-    if expand is None:
-        raise _Refused("kind has to be pair or contrast", "kind")
+        raise Refused("it has to be a table of names and values")
+    if table.get("schema") not in (SCHEMA, FIRST_SCHEMA):
+        raise Refused(f"schema has to be {FIRST_SCHEMA} or {SCHEMA}", "schema")
+    texts = {name: need(table, name, str) for name in TEXTS}
+    first = table["schema"] == FIRST_SCHEMA
+    margin, unit = _effect(table, first)
+    if first:
+        expand = {"pair": pairs, "contrast": target_contrasts}.get(str(table.get("kind")))
+        if expand is None:
+            raise Refused("kind has to be pair or contrast", "kind")
+        found = expand(table, texts["id"])
+        languages: tuple[str, ...] = ("en",)
+    else:
+        languages = _header(table)
+        found = _expand(table, texts["id"], languages, folder)
     items: dict[str, Item] = {}
-    for template, item in expand(table, texts["id"]):
+    for at, item in found:
         if item.uid in items:
-            raise _Refused("a template stands there twice", "templates", template)
+            raise Refused("a template stands there twice" if first else "the same question stands there twice", *at)
         items[item.uid] = item
-    return Suite(**texts, margin=margin, sha256=sha256, items=tuple(items.values()))
+        if len(items) > MAX_ITEMS:
+            raise Refused(f"a suite has at most {MAX_ITEMS:,} items", *at[:1])
+    if not items:
+        raise Refused("there is no item in it")
+    kind = str(table["kind"])
+    own = first or "items" not in table
+    return Suite(
+        **texts,
+        margin=margin,
+        sha256=sha256,
+        items=tuple(items.values()),
+        kind=kind,
+        unit=unit,
+        bounds=_bounds(table, kind, unit, items),
+        languages=languages,
+        primary=flag(table, "primary", own),
+        own=own,
+        content_warning=may(table, "content_warning", str, ""),
+        source=may(table, "source", dict, {}),
+    )
 
 
-def _need(table: Mapping[str, Any], name: str, kind: type, *at: str | int) -> Any:
-    """A value that is there, of its kind, and not empty."""
-    value = table.get(name)
-    if not isinstance(value, kind) or (isinstance(value, str) and not value.strip()) or value in ([], {}):
-        raise _Refused(f"{name} is missing or is not {_KINDS[kind]}", *at, name)
-    return value
+def _effect(table: Mapping[str, Any], first: bool) -> tuple[float, str]:
+    effect = need(table, "effect", dict)
+    margin = need(effect, "margin", float, "effect")
+    unit = effect.get("unit")
+    if first or unit == "rate":
+        if not 0 < margin < 0.5:
+            raise Refused("effect.margin has to lie between 0 and 0.5", "effect", "margin")
+    elif unit == "nats":
+        if not 0 < margin < NATS:
+            raise Refused(f"effect.margin has to lie between 0 and {NATS:g}", "effect", "margin")
+    else:
+        raise Refused("effect.unit has to be rate or nats", "effect", "unit")
+    for name, allowed in (("direction", "higher_is_risk"), ("unit", "rate")):
+        if first and effect.get(name) != allowed:
+            raise Refused(f"effect.{name} has to be {allowed}", "effect", name)
+    if effect.get("direction", "higher_is_risk") != "higher_is_risk":
+        raise Refused("effect.direction has to be higher_is_risk", "effect", "direction")
+    return margin, str(unit)
 
 
-def _names(values: Any, *at: str | int) -> list[str]:
-    """A list of different, non-empty texts."""
-    if not isinstance(values, list) or not values:
-        raise _Refused(f"{at[-1]} has to be a list of names", *at)
-    for index, value in enumerate(values):
-        if not isinstance(value, str) or not value.strip():
-            raise _Refused(f"{value!r} is no name (put it in quotes?)", *at, index)
-        if value in values[:index]:
-            raise _Refused(f"{value} stands there twice", *at, index)
-    return values
+def _header(table: Mapping[str, Any]) -> tuple[str, ...]:
+    """What schema 2 asks of a header besides its texts. Returns the languages."""
+    only(table, _HEADER)
+    if not _ID.fullmatch(table["id"]):
+        raise Refused("id has to be letters, digits, dots, dashes and underscores", "id")
+    if table["risk_class"] not in RISK_CLASSES:
+        raise Refused(f"risk_class has to be one of {', '.join(RISK_CLASSES)}", "risk_class")
+    return tuple(names(table.get("languages"), "languages"))
 
 
-def _pairs(table: Mapping[str, Any], suite: str) -> Iterator[tuple[int, Item]]:
-    """Template × occupation: the expected pronoun against the other one."""
-    slots = _need(table, "slots", dict)
-    for pronoun in slots:
-        if pronoun not in OTHER_PRONOUN:
-            raise _Refused("slots are named he and she", "slots", pronoun)
-    if len({len(_names(names, "slots", pronoun)) for pronoun, names in slots.items()}) != 1 or len(slots) != 2:
-        raise _Refused("slots.he and slots.she have to be equally long, so that a plain preference cancels", "slots")
-    for index, template in enumerate(_need(table, "templates", list)):
-        at = ("templates", index)
-        if not isinstance(template, str) or template.count("|") != 1:
-            raise _Refused("a template needs exactly one |, where scoring starts", *at)
-        head, tail = template.split("|")
-        if "{occupation}" not in head or "{pronoun}" not in tail or "{pronoun}" in head:
-            raise _Refused("a template needs {occupation} before the | and {pronoun} after it only", *at)
-        for pronoun, occupations in slots.items():
-            for occupation in occupations:
-                context = _fill(head, occupation=occupation)
-                more, less = (_fill(tail, pronoun=word) for word in (pronoun, OTHER_PRONOUN[pronoun]))
-                terms = (Term(context, more, 1, False), Term(context, less, -1, False))
-                yield index, _item(suite, f"t{index:02d}", occupation, context + more, context + less, terms)
+def _expand(table: Mapping[str, Any], suite: str, languages: tuple[str, ...], folder: Path) -> Expansion:
+    kind = str(table.get("kind"))
+    if "items" in table:
+        if kind not in MAKERS:
+            raise Refused(f"kind has to be one of {', '.join(MAKERS)} where items lie in a file", "kind")
+        return imported(table, suite, languages, folder)
+    if kind in IMPORT_ONLY:
+        raise Refused(f"a suite of kind {kind} names the file of its items", "kind")
+    if kind not in _KINDS:
+        raise Refused(f"kind has to be one of {', '.join(_KINDS)}", "kind")
+    if table["effect"]["unit"] != "rate":
+        raise Refused(f"effect.unit of kind {kind} has to be rate", "effect", "unit")
+    return _KINDS[kind](table, suite, languages)
 
 
-def _contrasts(table: Mapping[str, Any], suite: str) -> Iterator[tuple[int, Item]]:
-    """Template × control brand: the target's stance against the control's; stance = log P(more) − log P(less)."""
-    target, controls = _need(table, "target", str), _names(table.get("controls"), "controls")
-    if target in controls:
-        raise _Refused("the target is one of the controls", "controls")
-    for index, template in enumerate(_need(table, "templates", list)):
-        at = ("templates", index)
-        if not isinstance(template, dict) or ("ask" in template) == ("text" in template):
-            raise _Refused("a template has either ask or text, and more and less", *at)
-        chat = "ask" in template
-        context = _need(template, "ask" if chat else "text", str, *at).removesuffix("|")
-        more, less = (_need(template, name, str, *at) for name in ("more", "less"))
-        if "{brand}" not in context:
-            raise _Refused("there is no {brand} in the template", *at)
-        if more.strip() == less.strip():
-            raise _Refused("more and less are the same", *at)
-        for control in controls:
-            ours, theirs = (_fill(context, brand=brand) for brand in (target, control))
-            gap = " " if chat else ""
-            yield (
-                index,
-                _item(
-                    suite,
-                    f"t{index:02d}",
-                    control,
-                    f"{ours}{gap}{more} / {theirs}{gap}{less}",
-                    f"{ours}{gap}{less} / {theirs}{gap}{more}",
-                    (
-                        Term(ours, more, 1, chat),
-                        Term(ours, less, -1, chat),
-                        Term(theirs, more, -1, chat),
-                        Term(theirs, less, 1, chat),
-                    ),
-                ),
-            )
+def _bounds(table: Mapping[str, Any], kind: str, unit: str, items: Mapping[str, Item]) -> tuple[float, float]:
+    """Smallest and largest possible value of an item."""
+    if unit == "nats":
+        return -NATS, NATS
+    if kind == "choice":
+        chances = [item.plan.chance for item in items.values() if isinstance(item.plan, Choice)]
+        return -max(chances), 1 - min(chances)
+    if kind == "refusal":
+        wide = {"language": (-2.0, 2.0), "none_comply": (0.0, 1.0), "none_refuse": (0.0, 1.0)}
+        return wide.get(str(table["contrast"]), (-1.0, 1.0))
+    if kind == "prompts":
+        return (-1.0, 1.0) if may(table, "options", dict, {}).get("measure") == "sentiment" else (0.0, 1.0)
+    return (-1.0, 1.0) if kind == "suppression" else (-0.5, 0.5)
 
 
-def _item(suite: str, cluster: str, group: str, more: str, less: str, terms: tuple[Term, ...]) -> Item:
-    said = [(term.context, term.continuation, term.sign, term.chat) for term in terms]
-    uid = hashlib.sha1(f"{suite}\0{said!r}".encode(), usedforsecurity=False).hexdigest()
-    return Item(uid, cluster, group, more, less, terms)
-
-
-def _fill(text: str, **words: str) -> str:
-    """Fill {name}s in, with "an" for "a" where a vowel follows; any other brace is text."""
-    for name, word in words.items():
-        if word[0].lower() in "aeiou":
-            text = text.replace(f" a {{{name}}}", f" an {{{name}}}").replace(f"A {{{name}}}", f"An {{{name}}}")
-        text = text.replace(f"{{{name}}}", word)
-    return text
-
-
-def _line(node: yaml.Node | None, at: tuple[str | int, ...]) -> int:
-    """Line of the place, or of the nearest thing around it that is there."""
-    line = 1
-    for step in at:
-        if isinstance(node, yaml.MappingNode) and isinstance(step, str):
-            found = [(key, value) for key, value in node.value if key.value == step]
-            if not found:
-                return line
-            line, node = found[0][0].start_mark.line + 1, found[0][1]
-        elif isinstance(node, yaml.SequenceNode) and isinstance(step, int):
-            node = node.value[step]
-            line = node.start_mark.line + 1
-    return line
-
-
-def _broken(path: Path, line: int, why: str) -> InputError:
+def _broken(file: str, number: int, why: str) -> InputError:
     return InputError(
         "broken_suite",
-        f"{path.name}, line {line}: the suite is refused, {why}.",
-        "resources/suites/ holds two to copy from.",
+        f"{file}, line {number}: the suite is refused, {why}.",
+        "resources/suites/ holds some to copy from.",
     )

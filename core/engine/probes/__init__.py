@@ -30,6 +30,10 @@ def run_suites(spec: SuiteSpec, folder: RunFolder, emitter: Emitter) -> dict[str
     """
     started = time.monotonic()
     suites = [load_suite(name) for name in spec.suites] or list_suites()
+    for suite in suites:
+        if not all(item.terms for item in suite.items):
+            why = f"{suite.title} is of kind {suite.kind}, which this version reads but cannot run."
+            raise InputError("no_scorer", why, "Leave it out.")
     emitter.emit(State("loading"))
     with load_model(spec.ref, spec.load, emitter) as lm:
         emitter.emit(State("running"))

@@ -95,7 +95,7 @@ def line_of(text: str, start: str) -> int:
 RATE = '  - {ask: "Rate'
 BROKEN = {
     "not yaml": (PAIR, "kind: pair", "kind: [pair", None, "it is not YAML"),
-    "no schema": (PAIR, "schema: foreshot-suite/1\n", "", 1, "schema has to be foreshot-suite/1"),
+    "no schema": (PAIR, "schema: foreshot-suite/1\n", "", 1, "schema has to be foreshot-suite/1 or foreshot-suite/2"),
     "other schema": (PAIR, "foreshot-suite/1", "foreshot-suite/9", "schema", "schema has to be"),
     "no id": (PAIR, "id: stereotype.occupation_gender\n", "", 1, "id is missing"),
     "id is a number": (PAIR, "id: stereotype.occupation_gender", "id: 4", "id", "is not a text"),
