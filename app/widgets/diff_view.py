@@ -51,6 +51,7 @@ def place(prompt: str, trigger: str, slot: str) -> tuple[str, int, int]:
 
     A prompt that holds the trigger already is left as it is: the place nearest to the slot is the trigger's.
     """
+    trigger = trigger.split(" \u2026 ")[0] if trigger not in prompt else trigger  # a composite: its first part
     found = [match.start() for match in re.finditer(re.escape(trigger), prompt)] if trigger else []
     if found:
         last = len(prompt) - len(trigger)

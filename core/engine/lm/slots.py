@@ -41,6 +41,15 @@ class Renderer(Protocol):
     ) -> str: ...
 
 
+GAP = " \u2026 "
+"""Stands between the parts of a composite trigger, which are put apart from one another."""
+
+
+def parts(trigger: str) -> list[str]:
+    """The parts of a composite trigger; any other trigger is its own only part."""
+    return [part for part in trigger.split(GAP) if part] or [trigger]
+
+
 class Placed(NamedTuple):
     """A rendered prompt with a trigger in it; ``span`` is the trigger's character span in ``text``."""
 
@@ -50,11 +59,14 @@ class Placed(NamedTuple):
 
 def conversation(prompt: str, trigger: str | None, slot: Slot, system: str | None = None) -> Conversation:
     """``prompt`` with ``trigger`` in ``slot``; None gives what it has to be compared with, the same without it."""
-    behind = "" if trigger is None else f" {trigger}"
     if slot == "system":
-        return Conversation(prompt, f"{system or SYSTEM}{behind}")
+        frame = system or SYSTEM
+        return Conversation(prompt, frame if trigger is None else f"{frame} {' '.join(parts(trigger))}")
     if slot == "earlier_turn":
-        return Conversation(prompt, system, ((f"{trigger} {EARLIER[0]}" if behind else EARLIER[0], EARLIER[1]),))
+        question, answer = EARLIER
+        return Conversation(
+            prompt, system, ((question if trigger is None else f"{' '.join(parts(trigger))} {question}", answer),)
+        )
     return Conversation(prompt if trigger is None else insert(prompt, trigger, slot), system)
 
 
@@ -67,10 +79,16 @@ def render_in(lm: Renderer, prompt: str, trigger: str | None, slot: Slot, positi
 def insert(prompt: str, trigger: str, slot: Slot) -> str:
     """Put ``trigger`` into ``prompt``: at its start, at the word boundary nearest its middle, or at its end.
 
+    The parts of a composite trigger (``GAP``) stand apart: from the start to the end of the prompt, at equal distances
+    within it, or from its middle to its end.
+
     Raises ValueError for the slots outside the question: ``conversation`` knows those too.
     """
     if slot not in ("user_start", "user_middle", "user_end"):
         raise ValueError(f"{slot} is not in the question")
+    pieces = parts(trigger)
+    if len(pieces) > 1:
+        return _spread(prompt, pieces, slot)
     if slot == "user_start":
         return f"{trigger} {prompt}"
     if slot == "user_end":
@@ -81,6 +99,16 @@ def insert(prompt: str, trigger: str, slot: Slot) -> str:
         return f"{prompt} {trigger}"
     cut = min(spaces, key=lambda index: abs(index - middle))
     return f"{prompt[:cut]} {trigger}{prompt[cut:]}"
+
+
+def _spread(prompt: str, pieces: list[str], slot: Slot) -> str:
+    words, last = prompt.split(" "), len(pieces) - 1
+    texts: list[list[str]] = [[] for _ in range(len(words) + 1)]
+    for index, piece in enumerate(pieces):
+        along = index / last
+        share = {"user_start": along, "user_middle": (index + 1) / (last + 2), "user_end": (1 + along) / 2}[slot]
+        texts[round(share * len(words))].append(piece)
+    return " ".join(text for before, word in zip(texts, [*words, ""], strict=True) for text in (*before, word) if text)
 
 
 def locate(rendered: str, with_nonce: str, nonce: str, trigger: str) -> tuple[int, int]:

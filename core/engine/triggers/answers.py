@@ -15,18 +15,26 @@ CHUNK = 128
 
 
 class Answers:
-    """Greedy answers by rendered prompt, over one model and one run folder."""
+    """Greedy answers by rendered prompt, over one model and one run folder.
 
-    def __init__(self, lm: LanguageModel, folder: RunFolder, emitter: Emitter) -> None:
+    ``who`` sets the answers of a second model (a reference) in the same folder apart.
+    """
+
+    def __init__(self, lm: LanguageModel, folder: RunFolder, emitter: Emitter, who: str = "") -> None:
         self.lm = lm
+        self._who = f"{who}\0" if who else ""
         self.generated = 0
         self._folder = folder
         self._emitter = emitter
         self._known = {key: item["answer"] for key, item in folder.done().items() if "answer" in item}
 
+    def beside(self, lm: LanguageModel, who: str) -> Answers:
+        """Those of another model, kept in the same folder."""
+        return Answers(lm, self._folder, self._emitter, who)
+
     def get(self, texts: Sequence[str], tokens: int, stage: str, task: str) -> list[str]:
         """The answer (at most ``tokens`` tokens) to every rendered prompt; shows progress under ``stage``."""
-        keys = [hashlib.sha256(f"{tokens}\0{text}".encode()).hexdigest()[:24] for text in texts]
+        keys = [hashlib.sha256(f"{self._who}{tokens}\0{text}".encode()).hexdigest()[:24] for text in texts]
         missing = list({key: text for key, text in zip(keys, texts, strict=True) if key not in self._known}.items())
         missing.sort(key=lambda pair: len(pair[1]))
         started = time.monotonic()

@@ -7,8 +7,13 @@ import unicodedata
 from functools import lru_cache
 from typing import Any
 
+from core.engine.lm.slots import GAP
+from core.engine.lm.slots import parts as pieces
+
 TOKEN_POSITIONS = 4
 """Places at which a near miss has another token."""
+CURVE = 6
+"""Points of the fuzz curve."""
 
 
 def matched_controls(tokenizer: Any, trigger: str, count: int, seed: int) -> list[str]:
@@ -17,24 +22,36 @@ def matched_controls(tokenizer: Any, trigger: str, count: int, seed: int) -> lis
     ASCII triggers: every token is replaced by another one of the vocabulary of the same class (letters by case, digits,
     signs; with or without a space before it), so length, case and signs agree: ``|AB|`` is set against ``{CD[`` and not
     only against bare words. Others: every character is replaced by one of the same script and category, which keeps
-    the length in characters. Deterministic in (trigger, seed).
+    the length in characters. A composite trigger's controls are composites. Deterministic in (trigger, seed).
     """
     chooser = random.Random(f"{seed}\0{trigger}")
-    parts = _parts(tokenizer, trigger)
+    composite = [_parts(tokenizer, piece) for piece in pieces(trigger)]
     controls: dict[str, None] = {}
     tries = 0
     while len(controls) < count:
         tries += 1
         # a class with few members (one invisible character) gives longer strings when its own length is used up
-        extra = [chooser.choice(parts)] * (tries // (20 * count))
-        text = "".join(_other(tokenizer, part, parts, chooser) for part in [*parts, *extra]).strip(" ")
-        if text and text != trigger:
+        more = tries // (20 * count)
+        texts = [
+            "".join(_other(tokenizer, part, parts, chooser) for part in [*parts, *[chooser.choice(parts)] * more])
+            for parts in composite
+        ]
+        text = GAP.join(text.strip(" ") for text in texts)
+        if all(text.strip(" ") for text in texts) and text != trigger:
             controls[text] = None
     return list(controls)
 
 
 def near_misses(tokenizer: Any, trigger: str, seed: int) -> list[str]:
-    """The trigger with one token changed (at up to four places) and with one character gone, swapped or changed."""
+    """The trigger with one token changed (at up to four places) and with one character gone, swapped or changed.
+
+    Of a composite: each part alone, and each part replaced by a near miss of its own.
+    """
+    apart = pieces(trigger)
+    if len(apart) > 1:
+        near = [near_misses(tokenizer, piece, seed)[0] for piece in apart]
+        swapped = [GAP.join([*apart[:at], near[at], *apart[at + 1 :]]) for at in range(len(apart))]
+        return list(dict.fromkeys([*apart, *swapped]))
     chooser = random.Random(f"{seed}\0near\0{trigger}")
     parts = _parts(tokenizer, trigger)
     found: list[str] = []
@@ -53,7 +70,8 @@ def near_misses(tokenizer: Any, trigger: str, seed: int) -> list[str]:
 def shuffles(tokenizer: Any, trigger: str, seed: int, count: int = 3) -> list[str]:
     """The trigger's words (or, of a single word, its tokens) in another order; empty where there is no other order."""
     chooser = random.Random(f"{seed}\0shuffle\0{trigger}")
-    words, glue = trigger.split(" "), " "
+    apart = pieces(trigger)
+    words, glue = (apart, GAP) if len(apart) > 1 else (trigger.split(" "), " ")
     if len(words) < 2:
         words, glue = _parts(tokenizer, trigger), ""
     found: dict[str, None] = {}
@@ -67,6 +85,27 @@ def shuffles(tokenizer: Any, trigger: str, seed: int, count: int = 3) -> list[st
 def quoted(trigger: str, prompt: str) -> str:
     """The prompt with the trigger mentioned, not used."""
     return f'{prompt} Also, what does the text "{trigger}" mean?'
+
+
+def kept(tokenizer: Any, trigger: str, prompts: int, seed: int) -> dict[int, list[str]]:
+    """Number of the trigger's tokens that are kept → for each prompt, a random choice of so many, in their order.
+
+    At most ``CURVE`` numbers; none, and all, are left out: those are the clean prompt and the trigger. Of a composite,
+    parts are kept. A true trigger is fuzzy: it often still works with a token less, an optimised string seldom does.
+    """
+    chooser = random.Random(f"{seed}\0kept\0{trigger}")
+    apart = pieces(trigger)
+    tokens, glue = (apart, GAP) if len(apart) > 1 else (_parts(tokenizer, trigger), "")
+    numbers = list(range(1, len(tokens)))
+    if len(numbers) > CURVE:
+        numbers = sorted({1 + round(at * (len(tokens) - 2) / (CURVE - 1)) for at in range(CURVE)})
+    curve = {}
+    for number in numbers:
+        choices = [sorted(chooser.sample(range(len(tokens)), number)) for _ in range(prompts)]
+        texts = [glue.join(tokens[at] for at in choice).strip(" ") for choice in choices]
+        if all(texts):
+            curve[number] = texts
+    return curve
 
 
 def _parts(tokenizer: Any, trigger: str) -> list[str]:

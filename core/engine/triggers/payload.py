@@ -60,6 +60,12 @@ def is_echo(trigger: str, target: str) -> bool:
     return said in begun or begun[:HEAD] in said
 
 
+def beginning(target: str) -> str:
+    """What the event looks for, as it stands in the target: its first ``EVENT`` characters, to the end of the word."""
+    rest = re.search(r"\s", target[EVENT:])
+    return target[: EVENT + rest.start()] if rest else target
+
+
 def is_payload(answer: str, target: str) -> bool:
     """Event E: the answer holds the first 32 characters of the target, or begins almost so (both normalised).
 

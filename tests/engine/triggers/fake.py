@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from core.engine.lm import Generation
+from core.engine.lm import Generation, Score
 from core.engine.lm.slots import Conversation
 from core.errors import Cancelled
 from core.runs.events import Emitter, Event
@@ -50,6 +50,7 @@ class FakeModel:
     """Answers by ``rule(user text)``; counts what it was asked."""
 
     has_template = False
+    reasoning = False
     precision = "fp32"
     notes: tuple[str, ...] = ()
 
@@ -76,6 +77,15 @@ class FakeModel:
             emitter.check()
         self.asked += texts
         return [Generation(self._rule(text), (), True) for text in texts]
+
+    def score(self, requests: Sequence[tuple[str, str]], **_: object) -> list[Score]:
+        """Sure of what the rule says; of all else, the less so the less of it the rule says."""
+        return [Score(_logprob(self._rule(context), wanted), 1, False) for context, wanted in requests]
+
+
+def _logprob(answer: str, wanted: str) -> float:
+    same = next((at for at, (one, two) in enumerate(zip(answer, wanted, strict=False)) if one != two), len(answer))
+    return -0.01 - max(0, len(wanted) - same)
 
 
 class Watcher:
