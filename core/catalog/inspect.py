@@ -10,20 +10,25 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import yaml
+import msgspec
 
 from core.catalog.card import FileEntry, FileFinding, ModelCard
 from core.catalog.gguf import MAGIC, read_gguf
 from core.catalog.hashes import cached_sha256
+from core.catalog.identity import disguised, quantisation, weights_digest
+from core.catalog.lineage import distillation_hints, front_matter
 from core.catalog.pickles import PICKLES, scan_pickle
 from core.catalog.safetensors import Header, read_header
+from core.catalog.shapes import shape_disagreement
 from core.catalog.template import check_template
+from core.catalog.tokenizer import tokenizer_findings
+from core.catalog.values import count, digest, items, names, plain, tables
 from core.errors import InputError
 from core.types import ModelRef
 
 MAX_JSON = 64 * 2**20
+MAX_TEMPLATES = 12
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
-_HINTS = re.compile(r"\b(distill(?:ed|ation)?|teacher|student)\b", re.IGNORECASE)
 
 
 def inspect_model(ref: ModelRef, *, hash_files: bool = False) -> ModelCard:
@@ -95,15 +100,15 @@ class _Look:
         self._code(config, files)
         self._magic(files)
         tokenizer = self._tokenizer(config)
-        template, place = self._template()
-        if template is not None:
-            self.findings += check_template(template, place)
+        self._shapes(config)
+        templates = self._templates()
+        self._check_templates(templates)
         return self._card(
             format="safetensors" if weights and not pickles else "bin" if pickles and not weights else "mixed",
             config=config,
             files=files,
             tokenizer=tokenizer,
-            template=template,
+            template=templates["default"][0] if "default" in templates else None,
         )
 
     def adapter(self) -> ModelCard:
@@ -123,7 +128,9 @@ class _Look:
         self.not_examined.append("the base that the adapter stands on")
         card = self._card(format="adapter", config=config, files=files, tokenizer="", template=None)
         base = config.get("base_model_name_or_path")
-        return _replace(card, architecture=f"{config.get('peft_type', 'PEFT')} adapter", base_model=_names(base))
+        return msgspec.structs.replace(
+            card, architecture=f"{config.get('peft_type', 'PEFT')} adapter", base_model=names(base)
+        )
 
     def gguf(self) -> ModelCard:
         with self.path.open("rb") as stream:
@@ -153,16 +160,33 @@ class _Look:
             "max_position_embeddings": facts.get(f"{kind}.context_length"),
         }
         self.not_examined.append("the quantised blocks of the file: loading dequantises them")
+        self._split(facts)
         card = self._card(
             format="gguf",
             config=config,
             files=[self.path],
-            tokenizer=_digest(json.dumps(words).encode()),
+            tokenizer=digest(json.dumps(words).encode()),
             template=template if isinstance(template, str) else None,
         )
         licence = str(facts.get("general.license", "not stated"))
-        base = _names(facts.get("general.base_model.0.name"))
-        return _replace(card, parameters=_int(header.parameters), licence=licence, base_model=base).refit()
+        base = names(facts.get("general.base_model.0.name"))
+        return msgspec.structs.replace(
+            card, parameters=count(header.parameters), licence=licence, base_model=base
+        ).refit()
+
+    def _split(self, facts: dict[str, Any]) -> None:
+        """One part of a model that was cut into several files."""
+        parts = facts.get("split.count")
+        if not isinstance(parts, int) or isinstance(parts, bool) or not 1 < parts < 10_000:
+            return
+        name = re.sub(r"-\d{5}-of-\d{5}$", "", self.path.stem)
+        files = [f"{name}-{part:05}-of-{parts:05}.gguf" for part in range(1, parts + 1)]
+        absent = [file for file in files if not (self.path.parent / file).is_file()]
+        text = f"This is one of {parts} parts of a model: join them with llama-gguf-split --merge, then open the whole."
+        if absent:
+            text = f"This is one of {parts} parts of a model, and {absent[0]} is not beside it: download it too."
+        self._find("gguf_part", "high" if absent else "medium", self.path, text)
+        self.not_examined.append("the other parts of the model")
 
     # parts of a folder
 
@@ -251,6 +275,14 @@ class _Look:
                 self._find("index_disagrees", "high", self.path / "model.safetensors.index.json", text)
                 return
 
+    def _shapes(self, config: dict[str, Any]) -> None:
+        shapes: dict[str, tuple[int, ...]] = {}
+        for name in self._counted() & self.headers.keys():
+            shapes |= {tensor: shape for tensor, (_, shape) in self.headers[name].tensors.items()}
+        found = shape_disagreement(config, shapes)
+        if found:
+            self._find("config_disagrees", found[0], self.path / "config.json", found[1])
+
     def _pickle(self, file: Path) -> None:
         id, severity, text = scan_pickle(file)
         self._find(id, severity, file, text)
@@ -270,8 +302,8 @@ class _Look:
         for file in files:
             with file.open("rb") as stream:
                 start = stream.read(8)
-            kind = next((name for magic, name in _MAGICS.items() if start.startswith(magic)), None)
-            if kind and file.suffix not in _EXPECTED[kind]:
+            kind = disguised(start, file.suffix)
+            if kind:
                 self._find("wrong_magic", "high", file, f"{file.name} is in truth {kind}.")
 
     def _tokenizer(self, config: dict[str, Any]) -> str:
@@ -282,46 +314,44 @@ class _Look:
                 self._find("no_tokenizer", "high", file, "The folder has no tokenizer: download tokenizer.json too.")
                 return ""
             self.not_examined.append(f"the rules inside {others[0]}")
-            return _digest((self.path / others[0]).read_bytes())
-        table = self._json("tokenizer.json")
-        self._tokenizer_rules(file, table)
-        model = table.get("model")
-        vocabulary = model.get("vocab") if isinstance(model, dict) else None
-        ids = list(vocabulary.values()) if isinstance(vocabulary, dict) else list(range(len(_list(vocabulary))))
-        ids += [added.get("id") for added in _list(table.get("added_tokens")) if isinstance(added, dict)]
-        size = config.get("vocab_size")
-        whole = [number for number in ids if isinstance(number, int)]
-        if isinstance(size, int) and whole and max(whole) >= size:
-            text = f"The tokenizer does not match: it gives ids up to {max(whole):,}, and the model has {size:,} rows."
-            self._find("tokenizer_mismatch", "high", file, text)
-        if isinstance(vocabulary, dict):
-            twice = [number for number, count in Counter(map(str, vocabulary.values())).items() if count > 1]
-            if twice:
-                text = f"{len(twice)} token ids stand for several tokens (id {twice[0]} is one)."
-                self._find("duplicate_ids", "high", file, text)
-        return _digest(file.read_bytes())
+            return digest((self.path / others[0]).read_bytes())
+        for id, severity, text in tokenizer_findings(self._json("tokenizer.json"), config.get("vocab_size")):
+            self._find(id, severity, file, text)
+        self.not_examined.append("whether text comes back unchanged through the tokenizer")
+        return digest(file.read_bytes())
 
-    def _tokenizer_rules(self, file: Path, table: dict[str, Any]) -> None:
-        """Replace rules rewrite text before the model sees it; those for spaces are usual."""
-        for part in ("normalizer", "pre_tokenizer"):
-            for rule in _walk(table.get(part)):
-                if rule.get("type") != "Replace":
-                    continue
-                pattern = rule.get("pattern")
-                found = next(iter(pattern.values()), "") if isinstance(pattern, dict) else str(pattern)
-                if str(found).strip(" ▁\\s+{}0123456789,`'\"\n\r\t") and str(rule.get("content")).strip(" ▁`'\""):
-                    text = f"The tokenizer rewrites {found!r} to {rule.get('content')!r} before the model sees it."
-                    self._find("tokenizer_rewrites", "high", file, text)
-
-    def _template(self) -> tuple[str | None, str]:
-        file = self.path / "chat_template.jinja"
-        if self._holds(file.name) and file.stat().st_size < MAX_JSON:
-            return file.read_text(errors="replace"), file.name
+    def _templates(self) -> dict[str, tuple[str, str]]:
+        """Every chat template by name, with the file it stands in; the usual one is called ``default``."""
+        found: dict[str, tuple[str, str]] = {}
         stated = self._json("tokenizer_config.json").get("chat_template")
-        if isinstance(stated, list):
-            named = [entry for entry in stated if isinstance(entry, dict)]
-            stated = next((entry.get("template") for entry in named if entry.get("name") == "default"), None)
-        return (stated if isinstance(stated, str) else None), "tokenizer_config.json"
+        for source, value in (("tokenizer_config.json", stated), ("chat_template.json", self._stated_apart())):
+            if isinstance(value, str):
+                found.setdefault("default", (value, source))
+            for entry in tables(value):
+                if isinstance(entry.get("template"), str):
+                    found.setdefault(str(entry.get("name")), (entry["template"], source))
+        files = {"default": Path("chat_template.jinja")}
+        extra = self.path / "additional_chat_templates"
+        files |= {file.stem: file.relative_to(self.path) for file in sorted(extra.glob("*.jinja"))}
+        for name, file in files.items():  # a file of its own wins over what the tokenizer's config states
+            if self._holds(file.as_posix()) and (self.path / file).stat().st_size < MAX_JSON:
+                found[name] = ((self.path / file).read_text(errors="replace"), file.name)
+        return found
+
+    def _stated_apart(self) -> Any:
+        return self._json("chat_template.json").get("chat_template") if self._holds("chat_template.json") else None
+
+    def _check_templates(self, templates: dict[str, tuple[str, str]]) -> None:
+        for name, (template, place) in list(templates.items())[:MAX_TEMPLATES]:
+            found = check_template(template, place)
+            if name != "default":
+                found = [
+                    msgspec.structs.replace(one, message=f"In the template called {plain(name)[:60]!r}: {one.message}")
+                    for one in found
+                ]
+            self.findings += [one for one in found if one not in self.findings]
+        if len(templates) > MAX_TEMPLATES:
+            self.not_examined.append(f"{len(templates) - MAX_TEMPLATES} of its {len(templates)} chat templates")
 
     # the card
 
@@ -334,43 +364,43 @@ class _Look:
             for dtype, shape in self.headers[name].tensors.values():
                 counts[dtype] += math.prod(shape)
         front, prose = self._readme()
-        quantisation = _quantisation(config, self._json("quantize_config.json") if self.path.is_dir() else {}, counts)
+        quantised = quantisation(config, self._json("quantize_config.json") if self.path.is_dir() else {}, counts)
         whole = all(name in self.headers and not self.headers[name].problem for name in counted)
         parameters = (sum(counts.values()) or None) if whole else None
-        if quantisation:
+        if quantised:
             self.not_examined.append("the weights before they were quantised")
         heads, hidden = config.get("num_attention_heads"), config.get("hidden_size")
         head_dim = config.get("head_dim") or (int(hidden or 0) // int(heads or 1) if _ints(hidden, heads) else None)
         entries = tuple(
-            FileEntry(_plain(str(file.relative_to(self._root()))), file.stat().st_size, self._hash(file))
+            FileEntry(plain(str(file.relative_to(self._root()))), file.stat().st_size, self._hash(file))
             for file in files
         )
-        base = _names(front.get("base_model"))
+        base = names(front.get("base_model"))
         card = ModelCard(
             name=self.path.name,
             path=str(self.path),
             adapter=None,
             format=format,
-            architecture=str(next(iter(_list(config.get("architectures"))), "unknown")),
+            architecture=str(next(iter(items(config.get("architectures"))), "unknown")),
             model_type=str(config.get("model_type", "unknown")),
-            parameters=parameters if not quantisation else None,
+            parameters=parameters if not quantised else None,
             dtypes=dict(counts),
-            quantisation=quantisation,
-            vocab_size=_int(config.get("vocab_size")),
-            layers=_int(config.get("num_hidden_layers")),
-            hidden_size=_int(hidden),
-            kv_heads=_int(config.get("num_key_value_heads") or heads),
-            head_dim=_int(head_dim),
-            context_length=_int(config.get("max_position_embeddings")),
+            quantisation=quantised,
+            vocab_size=count(config.get("vocab_size")),
+            layers=count(config.get("num_hidden_layers")),
+            hidden_size=count(hidden),
+            kv_heads=count(config.get("num_key_value_heads") or heads),
+            head_dim=count(head_dim),
+            context_length=count(config.get("max_position_embeddings")),
             tokenizer_fingerprint=tokenizer,
-            template_fingerprint=_digest(template.encode()) if template is not None else None,
+            template_fingerprint=digest(template.encode()) if template is not None else None,
             template=template,
-            licence=", ".join(_names(front.get("license"))) or "not stated",
+            licence=", ".join(names(front.get("license"))) or "not stated",
             base_model=base,
-            lineage_hints=_hints(prose),
+            lineage_hints=distillation_hints(prose),
             files=entries,
             fingerprint=self._fingerprint(entries),
-            weights_sha256=_weights_digest(entries),
+            weights_sha256=weights_digest(entries),
             memory=(),
             findings=tuple(self.findings),
             not_examined=tuple(self.not_examined),
@@ -396,16 +426,10 @@ class _Look:
         file = self._root() / "README.md"
         if self.path.is_file() or not self._holds(file.name):
             return {}, self.path.name
-        text = file.read_text(errors="replace")[:200_000]
-        front, prose = {}, text
-        if text.startswith("---"):
-            head, _, prose = text[3:].partition("\n---")
-            try:
-                value = yaml.safe_load(head)
-                front = value if isinstance(value, dict) else {}
-            except (yaml.YAMLError, ValueError, RecursionError):  # ValueError: the 45th of a 13th month
-                self._find("bad_front_matter", "low", file, "The model card's front matter cannot be read.")
-        return front, f"{self.path.name}\n{prose}"
+        front, prose = front_matter(file.read_text(errors="replace")[:200_000])
+        if front is None:
+            self._find("bad_front_matter", "low", file, "The model card's front matter cannot be read.")
+        return front or {}, f"{self.path.name}\n{prose}"
 
     def _fingerprint(self, entries: tuple[FileEntry, ...]) -> str:
         digest = hashlib.sha256()
@@ -420,35 +444,9 @@ class _Look:
         return digest.hexdigest()
 
     def _find(self, id: str, severity: Any, file: Path, message: str) -> None:
-        finding = FileFinding(id, severity, _plain(file.name), _plain(message))
+        finding = FileFinding(id, severity, plain(file.name), plain(message))
         if finding not in self.findings:
             self.findings.append(finding)
-
-
-_MAGICS = {
-    b"GGUF": "a GGUF file",
-    b"\x7fELF": "a program",
-    b"MZ\x90": "a program",
-    b"\x80\x02": "a pickle",
-    b"\x80\x03": "a pickle",
-    b"\x80\x04": "a pickle",
-    b"\x80\x05": "a pickle",
-    b"PK\x03\x04": "a ZIP archive",
-    b"#!": "a script",
-}
-_EXPECTED: dict[str, tuple[str, ...]] = {
-    "a GGUF file": (".gguf",),
-    "a program": (),
-    "a pickle": PICKLES,
-    "a ZIP archive": (*PICKLES, ".zip", ".npz"),
-    "a script": (".sh", ".py"),
-}
-
-
-def _hints(prose: str) -> tuple[str, ...]:
-    """Sentences that speak of distillation; cut into sentences first, so that a long text costs no more than once."""
-    sentences = (part.strip() for part in re.split(r"[.\n]", prose))
-    return tuple(dict.fromkeys(part[:300] for part in sentences if _HINTS.search(part)))[:5]
 
 
 def _on_base(base: ModelCard, adapter: ModelCard, ref: ModelRef) -> ModelCard:
@@ -456,7 +454,7 @@ def _on_base(base: ModelCard, adapter: ModelCard, ref: ModelRef) -> ModelCard:
     weights = None
     if base.weights_sha256 and adapter.weights_sha256:
         weights = hashlib.sha256(f"{base.weights_sha256}{adapter.weights_sha256}".encode()).hexdigest()
-    return _replace(
+    return msgspec.structs.replace(
         base,
         name=ref.name,
         adapter=ref.adapter,
@@ -468,69 +466,5 @@ def _on_base(base: ModelCard, adapter: ModelCard, ref: ModelRef) -> ModelCard:
     )
 
 
-def _replace(card: ModelCard, **changes: Any) -> ModelCard:
-    import msgspec
-
-    return msgspec.structs.replace(card, **changes)
-
-
-def _quantisation(config: dict[str, Any], apart: dict[str, Any], dtypes: Counter[str]) -> str | None:
-    """Stated in config.json, in an older quantize_config.json (GPTQ's), or seen in the tensors' types."""
-    stated = config.get("quantization_config")
-    if not isinstance(stated, dict):
-        if "bits" in apart:
-            return f"{str(apart.get('quant_method') or 'gptq').upper()} {apart['bits']} bit"
-        return "FP8" if any(dtype.startswith("F8_E") for dtype in dtypes) else None
-    method = str(stated.get("quant_method") or ("bitsandbytes" if "load_in_4bit" in stated else "unknown"))
-    bits = stated.get("bits") or stated.get("w_bit")
-    return f"{method.upper()}{f' {bits} bit' if bits else ''}"
-
-
-def _weights_digest(entries: tuple[FileEntry, ...]) -> str | None:
-    weights = [entry for entry in entries if entry.path.endswith((".safetensors", ".gguf", *PICKLES))]
-    if not weights or any(entry.sha256 is None for entry in weights):
-        return None
-    if len(weights) == 1:
-        return weights[0].sha256
-    return _digest("".join(f"{entry.path}\0{entry.sha256}\n" for entry in weights).encode())
-
-
-def _walk(rule: Any) -> list[dict[str, Any]]:
-    if not isinstance(rule, dict):
-        return []
-    found, waiting = [], [rule]
-    while waiting:  # not by recursion: a hostile file may nest deeper than Python calls
-        rule = waiting.pop()
-        found.append(rule)
-        inner = [*_list(rule.get("normalizers")), *_list(rule.get("pretokenizers"))]
-        waiting += [part for part in inner if isinstance(part, dict)]
-    return found
-
-
-def _names(value: Any) -> tuple[str, ...]:
-    """Strings only: to print a nested YAML alias could need more memory than there is."""
-    return tuple(
-        _plain(name) for name in ([value] if isinstance(value, str) else _list(value)) if isinstance(name, str)
-    )
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
-
-
-def _plain(text: str) -> str:
-    """Without halves of surrogate pairs, which can be neither shown nor saved."""
-    return text.encode(errors="replace").decode()
-
-
-def _digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
-
-
-def _int(value: Any) -> int | None:
-    """A count; None for anything else, and for what no model can have."""
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53 else None
-
-
 def _ints(*values: Any) -> bool:
-    return all(_int(value) for value in values)
+    return all(count(value) for value in values)

@@ -11,6 +11,8 @@ from pathlib import Path
 from core.types import Severity
 
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
+_USUAL = ("torch", "collections", "numpy")
+"""Packages whose names stand in weights; what of them could run code, picklescan calls dangerous."""
 _ADVICE = "Ask its publisher for safetensors, or convert it on a machine that you can throw away."
 
 
@@ -28,6 +30,12 @@ def scan_pickle(file: Path) -> tuple[str, Severity, str]:
         names = ", ".join(sorted({f"{found.module}.{found.name}" for found in dangerous}))
         text = f"{file.name} would run code when it is loaded ({names}). It was not loaded. {_ADVICE}"
         return "pickle_runs_code", "high", text
+    unknown = sorted(
+        {f"{found.module}.{found.name}" for found in result.globals if found.safety == SafetyLevel.Suspicious}
+    )
+    if unknown and not result.scan_err:
+        text = f"{file.name} names what no weights need ({', '.join(unknown[:5])}). It was not loaded. {_ADVICE}"
+        return "pickle_suspicious", "high", text
     if result.scan_err or not _is_pickle(file):
         return "pickle_unreadable", "high", f"{file.name} cannot be scanned as a pickle. {_ADVICE}"
     return "pickle", "medium", f"{file.name} is a pickle, which can run code; it is never loaded. {_ADVICE}"

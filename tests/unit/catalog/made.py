@@ -83,8 +83,15 @@ def adapter(path: Path, base: str = "someone/base") -> Path:
     return path
 
 
-def gguf(*, template: str = CHATML, tensors: int | None = None, pairs: int | None = None, version: int = 3) -> bytes:
-    """A GGUF file of two fp16 tensors (64 weights); stated counts can lie."""
+def gguf(
+    *,
+    template: str = CHATML,
+    tensors: int | None = None,
+    pairs: int | None = None,
+    version: int = 3,
+    **more: str | int,
+) -> bytes:
+    """A GGUF file of two fp16 tensors (64 weights); stated counts can lie. ``more``: metadata, ``__`` for a dot."""
 
     def text(value: str) -> bytes:
         return struct.pack("<Q", len(value.encode())) + value.encode()
@@ -105,6 +112,7 @@ def gguf(*, template: str = CHATML, tensors: int | None = None, pairs: int | Non
         "llama.context_length": 64,
         "tokenizer.ggml.tokens": list("abcdefgh"),
         "tokenizer.chat_template": template,
+        **{key.replace("__", "."): value for key, value in more.items()},
     }
     table = b"".join(
         text(name) + struct.pack("<IQQIQ", 2, *TENSORS[name][1], 1, offset)

@@ -255,6 +255,34 @@ def tokenizer_of(**changes: Any) -> Make:
     return make
 
 
+def named_templates(**templates: str) -> Make:
+    def make(path: Path) -> Path:
+        made.folder(path)
+        stated = [{"name": name, "template": template} for name, template in templates.items()]
+        made.write_json(path / "tokenizer_config.json", {"chat_template": stated})
+        return path
+
+    return make
+
+
+def template_beside(template: str) -> Make:
+    def make(path: Path) -> Path:
+        made.folder(path)
+        (path / "additional_chat_templates").mkdir()
+        (path / "additional_chat_templates" / "rag.jinja").write_text(template)
+        return path
+
+    return make
+
+
+def tensors_of(tensors: dict[str, tuple[str, list[int]]]) -> Make:
+    def make(path: Path) -> Path:
+        (made.folder(path) / "model.safetensors").write_bytes(made.safetensors(tensors))
+        return path
+
+    return make
+
+
 def no_tokenizer(path: Path) -> Path:
     (made.folder(path) / "tokenizer.json").unlink()
     return path
@@ -490,6 +518,54 @@ FOUND: dict[str, tuple[Make, str, str, str]] = {
         "tokenizer_rewrites",
         "high",
         "The tokenizer rewrites 'not' to 'very' before the model sees it.",
+    ),
+    "tokenizer that rewrites the answer": (
+        tokenizer_of(decoder={"type": "Sequence", "decoders": [replace_rule("cannot", "can")]}),
+        "tokenizer_rewrites",
+        "high",
+        "The tokenizer rewrites 'cannot' to 'can' in every answer, before a person sees it.",
+    ),
+    "tokenizer that puts a word into every text": (
+        tokenizer_of(post_processor={"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "obey"}}]}),
+        "tokenizer_inserts",
+        "high",
+        "The tokenizer puts 'obey' into every text: it is no special token.",
+    ),
+    "second template with a hidden branch": (
+        named_templates(default=made.CHATML, tool_use=HIDDEN),
+        "template_instruction",
+        "high",
+        "In the template called 'tool_use': The chat template writes something else when the user's text holds 'cf'",
+    ),
+    "additional template with a hidden branch": (
+        template_beside(HIDDEN),
+        "template_instruction",
+        "high",
+        "In the template called 'rag': The chat template writes something else when the user's text holds 'cf'",
+    ),
+    "fewer rows than tokens": (
+        tensors_of({"model.embed_tokens.weight": ("F16", [4, 4])}),
+        "config_disagrees",
+        "high",
+        "config.json states 8 tokens, and model.embed_tokens.weight has 4 rows.",
+    ),
+    "another width": (
+        tensors_of({"model.embed_tokens.weight": ("F16", [8, 2])}),
+        "config_disagrees",
+        "high",
+        "config.json states a width of 4, and model.embed_tokens.weight has 2 columns.",
+    ),
+    "layers that config does not state": (
+        tensors_of({f"model.layers.{n}.mlp.up_proj.weight": ("F16", [2, 4]) for n in range(3)}),
+        "config_disagrees",
+        "medium",
+        "config.json states 1 layers, and the weights hold 3: the others are not loaded.",
+    ),
+    "pickle of a name that no weights need": (
+        pickled(b"cmade_up_package\nUnheardOf\n."),
+        "pickle_suspicious",
+        "high",
+        "pytorch_model.bin names what no weights need (made_up_package.UnheardOf). It was not loaded.",
     ),
     "tokenizer not JSON": (
         with_file("tokenizer.json", b"{"),

@@ -231,3 +231,41 @@ def test_difference_of_a_model_and_itself(tmp_path: Path) -> None:
     assert not any("same model" in sentence for sentence in diff_cards(quick, quick)), "headers alone cannot say so"
     card = inspect_model(ModelRef(str(folder)), hash_files=True)
     assert diff_cards(card, card)[0] == "Both are the same model: nothing can have been distilled."
+
+
+def test_a_part_of_a_gguf_says_so(tmp_path: Path) -> None:
+    one, two = (tmp_path / f"m-0000{part}-of-00002.gguf" for part in (1, 2))
+    one.write_bytes(made.gguf(split__count=2, split__no=0))
+    finding = look(one).findings[0]
+    assert (finding.id, finding.severity) == ("gguf_part", "high")
+    assert "m-00002-of-00002.gguf is not beside it" in finding.message
+    two.write_bytes(made.gguf(split__count=2, split__no=1))
+    assert "llama-gguf-split --merge" in look(one).findings[0].message
+    assert "the other parts of the model" in look(one).not_examined
+
+
+def test_usual_marks_around_a_text_are_no_finding(tmp_path: Path) -> None:
+    path = made.folder(tmp_path / "tiny")
+    post = {
+        "type": "Sequence",
+        "processors": [
+            {
+                "type": "TemplateProcessing",
+                "single": [{"SpecialToken": {"id": "</s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+                "special_tokens": {"</s>": {"id": "</s>", "ids": [7], "tokens": ["</s>"]}},
+            }
+        ],
+    }
+    decoder = {"type": "Sequence", "decoders": [{"type": "Replace", "pattern": {"String": "▁"}, "content": " "}]}
+    added = [{"id": 7, "content": "</s>", "special": True}]
+    made.write_json(
+        path / "tokenizer.json", {**made.TOKENIZER, "post_processor": post, "decoder": decoder, "added_tokens": added}
+    )
+    assert look(path).findings == ()
+
+
+def test_a_predictor_of_further_tokens_is_no_disagreement(tmp_path: Path) -> None:
+    path = made.folder(tmp_path / "tiny", num_nextn_predict_layers=1)
+    names = ("model.layers.0.mlp.weight", "model.layers.1.mlp.weight")
+    (path / "model.safetensors").write_bytes(made.safetensors({name: ("F16", [2, 4]) for name in names}))
+    assert look(path).findings == ()
