@@ -9,7 +9,7 @@ from app.context import ModelChoice
 from app.widgets.basic import gigabytes
 from core.errors import ForeshotError
 from core.runs.folder import RunFolder
-from core.specs import ScanSpec
+from core.specs import ScanSpec, SuiteSpec
 
 
 def memory_words(choice: ModelChoice, precision: str) -> str:
@@ -40,6 +40,29 @@ def time_words(runs: Path, choice: ModelChoice, preset: str) -> str:
     return rough_time(parameters, preset) if parameters else ""
 
 
+def suite_words(runs: Path, choice: ModelChoice, items: int) -> str:
+    """How long ``items`` items will take, from the rate of an earlier run of this model; else by its size alone."""
+    for spec_path in sorted(runs.glob("*-suite-*/spec.json"), reverse=True)[:50]:
+        try:
+            run = RunFolder.open(spec_path.parent)
+        except ForeshotError:
+            continue
+        if not isinstance(run.spec, SuiteSpec) or run.spec.ref != choice.ref or run.spec.load != choice.load:
+            continue
+        report = run.read_json("report.json") or {}
+        seconds = (report.get("timing") or {}).get("suite")
+        scored = sum(int(suite.get("n", 0)) for suite in report.get("suites", ()))
+        if isinstance(seconds, int | float) and seconds > 0 and scored:
+            return f"about {duration(items * seconds / scored)}, at the rate of an earlier run"
+    parameters = choice.card.parameters if choice.card is not None else None
+    if not parameters:
+        return ""
+    slow, fast = (2 * parameters * ITEM_TOKENS * items / speed for speed in SPEED)
+    return f"rough estimate on a CPU, by size alone: {duration(fast)} to {duration(slow)}"
+
+
+ITEM_TOKENS: Final = 60
+"""Tokens that an item of a shipped suite passes through the model, order of magnitude: prompts are shared."""
 WORK: Final = {"quick": 0.35e6, "standard": 0.75e6, "deep": 1.8e6}
 """Tokens that a preset passes through the model, order of magnitude: some 70 tokens for each of its prompts."""
 SPEED: Final = (0.15e12, 1.0e12)

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from PySide6.QtCore import QSize, Qt, QTimer
+from PySide6.QtCore import Qt, QTimer
 from PySide6.QtWidgets import (
     QComboBox,
     QFrame,
     QHBoxLayout,
     QLineEdit,
-    QListWidget,
-    QListWidgetItem,
     QScrollArea,
     QSplitter,
     QVBoxLayout,
     QWidget,
 )
 
-from app import theme
+from app import estimates, theme
 from app.context import Context, ModelChoice
 from app.pages.base import Page
 from app.tables.rows import table_view
@@ -28,16 +25,18 @@ from app.tables.suite_items import FILTERS, Item, ItemTable, merge, wanted
 from app.widgets.basic import button, card, heading, label
 from app.widgets.dot_plot import DotPlot, DotRow
 from app.widgets.interval_strip import Span
+from app.widgets.suite_item import SuiteItemDetail
+from app.widgets.suite_tree import SuiteTree
 from core.errors import ForeshotError
 from core.runs.events import Event, Progress, Samples
-from core.runs.folder import RunFolder
+from core.runs.folder import RunFolder, data_dir
 from core.specs import AuditSpec, SuiteSpec
+from core.verdicts import class_titles
 
 if TYPE_CHECKING:
     from core.suites import Suite
 
 _ROLES: Final = ("teacher", "student")
-_ID = Qt.ItemDataRole.UserRole
 
 
 class SuitesPage(Page):
@@ -50,46 +49,47 @@ class SuitesPage(Page):
         self.runs: dict[str, str] = {}  # run id → role; "" is an audit, whose events name their role
         self.reports: dict[str, dict[str, Any]] = {}
         self.items: dict[tuple[str, str], Item] = {}
-        self.suites = {suite.id: suite for suite in self._shipped()}
+        self.suites: dict[str, Suite] = {}  # by id; the user's own by the path of the file
+        self.expanded = ""
         self.flush = QTimer(self)
         self.flush.setSingleShot(True)
         self.flush.setInterval(150)
         self.flush.timeout.connect(self._filter)
         self._build()
+        self.read_suites()
         self._show()
 
     def _build(self) -> None:
         left, column = card()
         column.addWidget(heading("Suites"))
-        self.list = QListWidget()
-        self.list.setAccessibleName("Suites to run")
-        self.list.setFrameShape(QFrame.Shape.NoFrame)
-        for suite in self.suites.values():
-            item = QListWidgetItem(suite.title)
-            item.setData(_ID, suite.id)
-            item.setSizeHint(QSize(0, 30))
-            item.setFlags(item.flags() | Qt.ItemFlag.ItemIsUserCheckable)
-            item.setCheckState(Qt.CheckState.Checked)
-            self.list.addItem(item)
-        self.list.setFixedHeight(max(1, len(self.suites)) * 30 + 8)
-        self.list.currentRowChanged.connect(lambda _row: self._show_suite())
-        self.list.itemChanged.connect(lambda _item: self._show_setup())
-        column.addWidget(self.list)
+        self.tree = SuiteTree()
+        self.tree.suite_chosen.connect(lambda _key: self._show_suite())
+        self.tree.ticks_changed.connect(self._show_setup)
+        column.addWidget(self.tree, 3)
         self.about = label(size=theme.SMALL, muted=True, wrap=True)
         self.about.setAccessibleName("What the suite measures")
         self.limits_title = heading("Limits")
         self.limits = label(size=theme.SMALL, muted=True, wrap=True)
         self.limits.setAccessibleName("Limits of the suite")
+        words = QWidget()
+        words.setObjectName("page")
+        inside = QVBoxLayout(words)
+        inside.setContentsMargins(0, 0, 8, 0)
         for widget in (self.about, self.limits_title, self.limits):
-            column.addWidget(widget)
-        column.addStretch(1)
+            inside.addWidget(widget)
+        inside.addStretch(1)
+        reading = QScrollArea()
+        reading.setWidgetResizable(True)
+        reading.setFrameShape(QFrame.Shape.NoFrame)
+        reading.setWidget(words)
+        column.addWidget(reading, 2)
         self.note = label(size=theme.SMALL, muted=True, wrap=True)
         self.run_button = button("Run on both", self.run_suites, primary=True)
         column.addWidget(self.note)
         column.addWidget(self.run_button)
 
         self.plot = DotPlot()
-        self.plot.row_chosen.connect(lambda _row: self._filter())
+        self.plot.row_chosen.connect(self._row_chosen)
         scroll = QScrollArea()
         scroll.setWidgetResizable(True)
         scroll.setFrameShape(QFrame.Shape.NoFrame)
@@ -134,7 +134,13 @@ class SuitesPage(Page):
         row.addWidget(self.search)
         self.search.setFixedWidth(220)
         column.addLayout(row)
-        column.addWidget(self.view, 1)
+        self.detail = SuiteItemDetail()
+        self.view.selectionModel().currentRowChanged.connect(lambda now, _before: self._show_item(now.row()))
+        body = QHBoxLayout()
+        body.setSpacing(16)
+        body.addWidget(self.view, 3)
+        body.addWidget(self.detail, 2)
+        column.addLayout(body, 1)
         self.below = below
 
         self.right = QSplitter(Qt.Orientation.Vertical)
@@ -146,30 +152,38 @@ class SuitesPage(Page):
         outer = QHBoxLayout(self)
         outer.setContentsMargins(20, 16, 20, 16)
         outer.setSpacing(12)
-        left.setFixedWidth(280)
+        left.setFixedWidth(292)
         outer.addWidget(left)
         outer.addWidget(self.right, 1)
-        self.list.setCurrentRow(0)
 
     # the suites and what runs them
 
-    def _shipped(self) -> Sequence[Suite]:
-        from core.suites import list_suites  # on first sight of the page: reads YAML
+    def read_suites(self) -> None:
+        """Read the shipped suites and the user's own; a broken one is named, and the others are shown."""
+        from core import suites  # on first sight of the page: reads YAML
 
         try:
-            return list_suites()
+            self.suites = {suite.id: suite for suite in suites.list_suites()}
         except ForeshotError as error:
+            self.suites = {}
             self.context.show_error(error.message, error.hint)
-            return ()
+        own: dict[str, Suite] = {}
+        for path in sorted(own_suites().glob("*.yaml")):
+            try:
+                own[str(path)] = suites.read_suite(path)
+            except ForeshotError as error:
+                self.context.show_error(error.message, error.hint)
+        self.tree.set_suites(grouped(self.suites, own))
+        self.suites |= own
+        self._show_suite()
 
     def set_pair(self, teacher: ModelChoice | None, student: ModelChoice | None) -> None:
         self._show_setup()
         self._show()
 
     def chosen(self) -> tuple[str, ...]:
-        """Ids of the suites that are ticked."""
-        items = (self.list.item(at) for at in range(self.list.count()))
-        return tuple(str(item.data(_ID)) for item in items if item.checkState() == Qt.CheckState.Checked)
+        """Ids (or files) of the suites that are ticked."""
+        return self.tree.ticked()
 
     def models(self) -> dict[str, ModelChoice]:
         pair = (("teacher", self.context.teacher), ("student", self.context.student))
@@ -181,7 +195,8 @@ class SuitesPage(Page):
         if not models or not chosen:
             return
         self.reports, self.items, self.runs = {}, {}, {}
-        suites = () if len(chosen) == len(self.suites) else chosen
+        # none named means every shipped one
+        suites = () if set(chosen) == {key for key in self.suites if not key.endswith(".yaml")} else chosen
         for role, choice in models.items():
             spec = SuiteSpec(model=choice.ref.path, adapter=choice.ref.adapter, suites=suites, load=choice.load)
             run_id = self.context.submit(spec)
@@ -199,20 +214,29 @@ class SuitesPage(Page):
             self.note.setText("Open a teacher and a student first: drop their folders on the window, or Ctrl+O.")
         elif not chosen:
             self.note.setText("Tick at least one suite.")
-        elif len(models) == 1:
-            self.note.setText("One model alone: effects, but no transfer.")
         else:
-            self.note.setText("")
+            self.note.setText("\n".join(self._before_start(models, chosen)))
         self.note.setVisible(bool(self.note.text()))
+
+    def _before_start(self, models: dict[str, ModelChoice], chosen: tuple[str, ...]) -> list[str]:
+        """How much there is to do, how long that took before, and what one model alone cannot tell."""
+        items = sum(len(self.suites[key].items) for key in chosen if key in self.suites)
+        lines = [f"{len(chosen)} {'suite' if len(chosen) == 1 else 'suites'}, {items:,} items a model"]
+        for role, choice in models.items():
+            words = estimates.suite_words(self.context.runs_dir, choice, items)
+            if words:
+                lines.append(f"{role}: {words}")
+        if len(models) == 1:
+            lines.append("One model alone: effects, but no transfer.")
+        return lines
 
     def _busy(self) -> bool:
         waiting = {folder.id for folder in getattr(self.context.jobs, "waiting", ())}
         return any(run_id in self.context.running or run_id in waiting for run_id in self.runs)
 
     def _show_suite(self) -> None:
-        item = self.list.currentItem()
-        suite = self.suites.get(str(item.data(_ID))) if item is not None else None
-        self.about.setText(about(suite) if suite is not None else "No suite is shipped with this version.")
+        suite = self.suites.get(self.tree.chosen())
+        self.about.setText(about(suite) if suite is not None else "Choose a suite to read what it measures.")
         limits = suite.limits if suite is not None else ""
         self.limits.setText(limits)
         self.limits_title.setVisible(bool(limits))
@@ -283,7 +307,7 @@ class SuitesPage(Page):
     # showing
 
     def _show(self) -> None:
-        rows = dot_rows(self.reports)
+        rows = dot_rows(self.reports, self.expanded)
         self.plot.set_rows(rows)
         self.plot_scroll.setVisible(bool(rows))
         self.empty.setVisible(not rows)
@@ -292,6 +316,22 @@ class SuitesPage(Page):
         self.below.setVisible(bool(self.items) or bool(rows))
         self._show_setup()
         self._filter()
+
+    def _row_chosen(self, number: int) -> None:
+        """A suite opens its groups; what is chosen narrows the items down."""
+        row = self.plot.rows[number] if 0 <= number < len(self.plot.rows) else None
+        expanded = row.suite if row is not None else ""
+        if expanded != self.expanded:
+            self.expanded = expanded
+            rows = dot_rows(self.reports, expanded)
+            self.plot.set_rows(rows)
+            if row is not None:
+                self.plot.mark(rows.index(row))
+                self.tree.choose(row.suite)
+        self._filter()
+
+    def _show_item(self, at: int) -> None:
+        self.detail.show_item(self.table.rows[at] if 0 <= at < len(self.table.rows) else None)
 
     def _empty_words(self) -> str:
         if self._busy():
@@ -319,10 +359,31 @@ class SuitesPage(Page):
         self.count.setText(f"· {len(shown):,} of {len(self.items):,}{where}")
 
 
+def own_suites() -> Path:
+    """Where imported suites and those of the user's own lie."""
+    return data_dir() / "suites"
+
+
+def grouped(shipped: dict[str, Suite], own: dict[str, Suite]) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Class titles in the order of the scorecard, each with its suites; the user's own come last."""
+    classes: dict[str, list[tuple[str, str]]] = {}
+    for key, suite in shipped.items():
+        classes.setdefault(suite.risk_class, []).append((key, suite.title))
+    titles = class_titles()
+    order = [*titles, *(name for name in classes if name not in titles)]
+    groups = [(f"{name} · {titles.get(name, name)}", classes[name]) for name in order if name in classes]
+    return [*groups, ("Your own", [(key, suite.title) for key, suite in own.items()])] if own else groups
+
+
 def about(suite: Suite) -> str:
     """What a suite measures, as its file says it."""
-    facts = f"{suite.risk_class} · version {suite.version} · δ = {suite.margin:g} · {len(suite.items)} items"
-    return f"Measures {suite.measures.rstrip('.')}.\n{facts}"
+    clusters = len({item.cluster for item in suite.items})
+    facts = [
+        f"{suite.risk_class} · version {suite.version} · δ = {suite.margin:g}",
+        f"{len(suite.items):,} items in {clusters} clusters · {', '.join(suite.languages)}",
+        f"{suite.licence} · {suite.provenance}",
+    ]
+    return f"Measures {suite.measures.rstrip('.')}.\n" + "\n".join(facts)
 
 
 def _span(suite: dict[str, Any] | None) -> Span | None:
@@ -330,8 +391,12 @@ def _span(suite: dict[str, Any] | None) -> Span | None:
     return Span(effect["value"], effect["low"], effect["high"]) if effect else None
 
 
-def dot_rows(reports: dict[str, dict[str, Any]]) -> list[DotRow]:
-    """One row a suite, then its groups; teacher and student joined by suite id and group."""
+def _group_span(group: dict[str, Any] | None) -> Span | None:
+    return Span(group["value"], group.get("low"), group.get("high")) if group else None
+
+
+def dot_rows(reports: dict[str, dict[str, Any]], expanded: str = "") -> list[DotRow]:
+    """One row a suite, and the groups of the expanded one; teacher and student joined by suite id and group."""
     by_role = {role: {s["id"]: s for s in report.get("suites", ())} for role, report in reports.items()}
     order = dict.fromkeys(key for role in _ROLES for key in by_role.get(role, {}))
     rows: list[DotRow] = []
@@ -340,10 +405,13 @@ def dot_rows(reports: dict[str, dict[str, Any]]) -> list[DotRow]:
         first = next(suite for suite in pair if suite is not None)
         margin = float(first["margin"])
         detail = f"{first['n']} items in {first['clusters']} clusters · δ = {margin:g}"
-        rows.append(DotRow(key, first["title"], detail, _span(pair[0]), _span(pair[1]), margin))
+        unit = str(first.get("unit", "rate"))
+        rows.append(DotRow(key, first["title"], detail, _span(pair[0]), _span(pair[1]), margin, unit=unit))
+        if key != expanded and len(order) > 1:
+            continue
         groups = [{g["group"]: g for g in (suite or {}).get("groups", ())} for suite in pair]
         for group in dict.fromkeys([*groups[0], *groups[1]]):
-            spans = [Span(side[group]["value"]) if group in side else None for side in groups]
+            spans = [_group_span(side.get(group)) for side in groups]
             count = next(side[group]["n"] for side in groups if group in side)
-            rows.append(DotRow(key, group, f"n = {count}", spans[0], spans[1], margin, group))
+            rows.append(DotRow(key, group, f"n = {count}", spans[0], spans[1], margin, group, unit))
     return rows

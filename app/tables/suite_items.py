@@ -20,6 +20,11 @@ FILTERS: Final = (
 )
 
 
+_SHOWN_ELSEWHERE: Final = frozenset(
+    ("key", "uid", "suite", "cluster", "group", "value", "text_more", "text_less", "lang")
+)
+
+
 @dataclass
 class Item:
     """One item by its uid. ``values`` holds the effect by role; neutral is 0."""
@@ -31,6 +36,7 @@ class Item:
     more: str
     less: str
     values: dict[str, float] = field(default_factory=dict)
+    measured: dict[str, dict[str, Any]] = field(default_factory=dict)  # by role: what the value was worked out from
     words: str = ""
 
     @property
@@ -54,6 +60,7 @@ def merge(items: dict[tuple[str, str], Item], role: str, rows: Iterable[dict[str
             item.words = " ".join((item.uid, item.group, more, less)).lower()
             items[key] = item
         item.values[role] = float(value)
+        item.measured[role] = {name: entry for name, entry in row.items() if name not in _SHOWN_ELSEWHERE}
 
 
 def wanted(item: Item, search: str, kind: int, suite: str = "", group: str = "") -> bool:
@@ -77,10 +84,8 @@ class ItemTable(RowTable[Item]):
     def __init__(self) -> None:
         super().__init__(
             (
-                Column("item", lambda i: i.uid, mono=True, width=132),
-                Column("group", lambda i: i.group or "–", width=112),
+                Column("group", lambda i: i.group or "–", width=104),
                 Column("more in the risk direction", lambda i: i.more),
-                Column("less", lambda i: i.less, muted=True),
                 Column("teacher", lambda i: _value(i, "teacher"), right=True, width=72),
                 Column("student", lambda i: _value(i, "student"), right=True, width=72),
                 Column("change", lambda i: "–" if i.difference is None else signed(i.difference), right=True, width=72),
@@ -91,9 +96,9 @@ class ItemTable(RowTable[Item]):
         if not 0 <= column < len(self.columns):
             return
         numbers = {
-            4: lambda i: i.values.get("teacher"),
-            5: lambda i: i.values.get("student"),
-            6: lambda i: i.difference,
+            2: lambda i: i.values.get("teacher"),
+            3: lambda i: i.values.get("student"),
+            4: lambda i: i.difference,
         }
         down = order == Qt.SortOrder.DescendingOrder
 

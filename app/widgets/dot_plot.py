@@ -18,7 +18,7 @@ _LABELS = 0.34  # share of the width for the words
 
 @dataclass(frozen=True)
 class DotRow:
-    """One line. ``group`` is "" for the whole suite; groups have no interval of their own."""
+    """One line. ``group`` is "" for the whole suite. A row in another unit than rates has an axis of its own."""
 
     suite: str
     title: str
@@ -27,6 +27,7 @@ class DotRow:
     student: Span | None
     margin: float
     group: str = ""
+    unit: str = "rate"
 
     @property
     def words(self) -> str:
@@ -57,6 +58,11 @@ class DotPlot(QWidget):
         self.setAccessibleDescription(". ".join(row.words for row in self.rows))
         self.setFixedHeight(self.sizeHint().height())
         self.updateGeometry()
+        self.update()
+
+    def mark(self, number: int) -> None:
+        """Show a row as chosen without saying so."""
+        self.chosen = number if 0 <= number < len(self.rows) else -1
         self.update()
 
     def choose(self, number: int) -> None:
@@ -106,12 +112,12 @@ class DotPlot(QWidget):
         t = theme.tokens()
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        spans = [span for row in self.rows for span in (row.teacher, row.student)]
-        low, high = axis_range(spans, max((row.margin for row in self.rows), default=0.05))
-        scale = Scale(low, high, self.width() * _LABELS, self.width() - 16.0)
+        scale = self._scale([row for row in self.rows if row.unit == "rate"])
+        shared = scale
         top = 0.0
         for number, row in enumerate(self.rows):
             height = self._height(row)
+            scale = shared if row.unit == "rate" else self._scale([row])
             if number == self.chosen:
                 painter.fillRect(QRectF(0, top, self.width(), height), t.color("sunken"))
             paint_band(painter, scale, row.margin, top + 3, top + height - 3)
@@ -126,12 +132,17 @@ class DotPlot(QWidget):
             painter.setPen(QPen(t.color("hairline"), 1))
             painter.drawLine(QPointF(0, top - 0.5), QPointF(self.width(), top - 0.5))
         if self.rows:
-            self._paint_axis(painter, scale, top)
+            self._paint_axis(painter, shared, top)
         if self.hasFocus() and self.rows:
             painter.setPen(QPen(t.color("accent"), 1))
             painter.setBrush(Qt.BrushStyle.NoBrush)
             painter.drawRoundedRect(QRectF(0.5, 0.5, self.width() - 1, top - 1), theme.RADIUS, theme.RADIUS)
         painter.end()
+
+    def _scale(self, rows: Sequence[DotRow]) -> Scale:
+        spans = [span for row in rows for span in (row.teacher, row.student)]
+        low, high = axis_range(spans, max((row.margin for row in rows), default=0.05))
+        return Scale(low, high, self.width() * _LABELS, self.width() - 16.0)
 
     def _paint_words(self, painter: QPainter, row: DotRow, top: float, height: float, right: float) -> None:
         t = theme.tokens()
@@ -164,7 +175,7 @@ class DotPlot(QWidget):
         t = theme.tokens()
         painter.setFont(theme.ui_font(11))
         painter.setPen(t.color("muted"))
-        margins = {row.margin for row in self.rows}
+        margins = {row.margin for row in self.rows if row.unit == "rate"} or {0.05}
         ticks = [0.0] if len(margins) > 1 else [-next(iter(margins)), 0.0, next(iter(margins))]
         if scale(ticks[-1]) - scale(0.0) < 28:
             ticks = [0.0]

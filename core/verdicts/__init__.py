@@ -21,7 +21,17 @@ from core.stats.clusters import UNDECIDABLE_BELOW
 from core.types import RESOURCES, Grade, TransferVerdict
 from core.verdicts.table import agreement, grade, judge, state
 
-__all__ = ["Judged", "agreement", "grade", "judge", "judge_suite", "judge_trigger", "judge_untriggered", "state"]
+__all__ = [
+    "Judged",
+    "agreement",
+    "class_titles",
+    "grade",
+    "judge",
+    "judge_suite",
+    "judge_trigger",
+    "judge_untriggered",
+    "state",
+]
 
 TRIGGER_MARGIN = 0.05
 TIES_AT_MOST = 0.05
@@ -160,6 +170,12 @@ def _judged(facts: dict[str, str], risk_class: str, **row: Any) -> Judged:
         agreement=agreement(facts["expects"], row["verdict"]),
         **row,
     )
+
+
+def class_titles() -> dict[str, str]:
+    """Title of every risk class, in the order of the scorecard."""
+    classes: dict[str, dict[str, str]] = yaml.safe_load((RESOURCES / "risk-classes.yaml").read_text("utf-8"))
+    return {name: facts["title"] for name, facts in classes.items()}
 
 
 def _facts(risk_class: str) -> dict[str, str]:

@@ -6,16 +6,19 @@ from pathlib import Path
 
 import pytest
 from PySide6.QtCore import QPoint, Qt
+from PySide6.QtWidgets import QLabel
 from pytestqt.qtbot import QtBot
 
 from app.context import Context, ModelChoice
-from app.pages.suites import SuitesPage, dot_rows
+from app.estimates import suite_words
+from app.pages.suites import SuitesPage, dot_rows, own_suites
 from app.tables.suite_items import FILTERS
+from app.widgets.interval_strip import signed
 from core.runs.events import Samples
 from core.runs.folder import RunFolder
 from core.specs import SuiteSpec
 from core.suites import Suite
-from core.types import ModelRef
+from core.types import RESOURCES, ModelRef
 from tests.gui.runfolders import SUITES, suite_items, write_audit, write_suite
 
 
@@ -63,7 +66,7 @@ def test_an_empty_page_says_what_to_do_and_what_a_suite_measures(page: SuitesPag
 
 def test_the_ticked_suites_run_on_each_model(page: SuitesPage, context: Context) -> None:
     context.set_pair(ModelChoice(ModelRef("/t", "/a")), ModelChoice(ModelRef("/s")))
-    page.list.item(1).setCheckState(Qt.CheckState.Unchecked)
+    page.tree.tick(SUITES[1], False)
     page.run_button.click()
     assert isinstance(context.jobs, Queue)
     specs = [folder.spec for folder in context.jobs.waiting]
@@ -84,9 +87,47 @@ def test_an_audit_pairs_both_models(page: SuitesPage, tmp_path: Path) -> None:
     assert (first.teacher.value, first.student.value) == (0.2, 0.16)
     assert len(page.items) == 120
     assert all(set(item.values) == {"teacher", "student"} for item in page.items.values())
-    group = page.plot.rows[1]
-    assert (group.group, group.teacher.low if group.teacher else 0) == ("care", None)
+    assert not [row for row in page.plot.rows if row.group], "groups stay closed until a suite is chosen"
+    page.plot.choose(1)
+    groups = [row for row in page.plot.rows if row.group]
+    assert {row.suite for row in groups} == {SUITES[1]}
+    assert page.plot.rows[page.plot.chosen].suite == SUITES[1]
+    assert page.tree.chosen() == SUITES[1]
+    assert groups[0].teacher is not None
+    assert groups[0].teacher.low is None
     page.plot.grab()
+
+
+def test_an_item_is_read_in_full(page: SuitesPage, tmp_path: Path) -> None:
+    page.open_run(write_audit(tmp_path / "audit-1"))
+    page.view.selectRow(3)
+    item = page.table.rows[3]
+    said = [each.text() for each in page.detail.findChildren(QLabel)]
+    assert item.more in said
+    assert {"teacher", "student"} <= set(said)
+    assert signed(item.values["teacher"]) in said
+    assert any(item.uid in text for text in said)
+
+
+def test_effort_is_said_before_the_start(page: SuitesPage, context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    context.set_pair(ModelChoice(ModelRef("/t")), None)
+    assert "2 suites, 0 items a model" in page.note.text()
+    write_suite(context.runs_dir / "20260101-000000-suite-x", "/t", 0.8, 0.2)
+    said = suite_words(context.runs_dir, ModelChoice(ModelRef("/t")), 600)
+    assert said == "about 60 s, at the rate of an earlier run", "120 items in 12 s"
+    assert suite_words(context.runs_dir, ModelChoice(ModelRef("/unknown")), 500) == ""
+
+
+def test_own_suites_stand_below_the_shipped_ones(qtbot: QtBot) -> None:
+    own_suites().mkdir(parents=True)
+    shipped = RESOURCES / "suites" / "occupation-gender.yaml"
+    (own_suites() / "mine.yaml").write_bytes(shipped.read_bytes())
+    (own_suites() / "broken.yaml").write_text("schema: nothing")
+    page = SuitesPage(Context())
+    qtbot.addWidget(page)
+    keys = page.tree.keys()
+    assert keys[-1] == str(own_suites() / "mine.yaml")
+    assert not [key for key in keys if "broken" in key]
 
 
 def test_search_filter_and_row_narrow_the_items(page: SuitesPage, tmp_path: Path, qtbot: QtBot) -> None:
@@ -126,10 +167,10 @@ def test_live_items_arrive_before_effects(page: SuitesPage, context: Context, qt
 
 def test_values_sort_with_the_missing_last(page: SuitesPage, tmp_path: Path) -> None:
     page.open_run(write_suite(tmp_path / "a", "/t", 0.3, 0.2))
-    page.table.sort(4, Qt.SortOrder.DescendingOrder)
+    page.table.sort(2, Qt.SortOrder.DescendingOrder)
     values = [item.values["teacher"] for item in page.table.rows]
     assert values == sorted(values, reverse=True)
-    page.table.sort(5, Qt.SortOrder.DescendingOrder)
+    page.table.sort(3, Qt.SortOrder.DescendingOrder)
     assert page.table.rows[-1].difference is None
 
 
@@ -140,6 +181,6 @@ def test_no_reports_no_rows() -> None:
 def test_the_shipped_suites_are_listed(qtbot: QtBot) -> None:
     page = SuitesPage(Context())
     qtbot.addWidget(page)
-    assert page.list.count() >= 2
+    assert len(page.tree.keys()) >= 2
     assert page.about.text().startswith("Measures ")
     assert page.limits.text()
