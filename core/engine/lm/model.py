@@ -252,14 +252,16 @@ class LanguageModel:
         temperature: float = 0.0,
         seed: int = 0,
         think_budget: int | None = None,
+        until: Callable[[str, int], bool] | None = None,
         emitter: Emitter | None = None,
         on_batch: Callable[[int], None] | None = None,
         on_token: Callable[[str], None] | None = None,
     ) -> list[Generation]:
         """Answer each rendered prompt. Greedy at ``temperature`` 0; nothing of ``generation_config`` is merged in.
 
-        ``think_budget`` closes an open think block after so many tokens. ``on_token`` streams the text of a single
-        prompt. Equal prompts are answered once when greedy.
+        ``think_budget`` closes an open think block after so many tokens. ``until`` (text so far, tokens left) ends an
+        answer early where it returns True. ``on_token`` streams the text of a single prompt. Equal prompts are answered
+        once when greedy.
         """
         unique = list(dict.fromkeys(texts)) if temperature == 0 else list(texts)
         encoded = [self._tokenize(text) for text in unique]
@@ -270,7 +272,14 @@ class LanguageModel:
         results: dict[int, Generation] = {}
         for rows in by_budget(order, lengths, *self._generate_budget()):
             answers = self._generate_batch(
-                [encoded[row] for row in rows], max_new_tokens, temperature, generator, think_budget, emitter, on_token
+                [encoded[row] for row in rows],
+                max_new_tokens,
+                temperature,
+                generator,
+                think_budget,
+                until,
+                emitter,
+                on_token,
             )
             results.update(zip(rows, answers, strict=True))
             if on_batch:
@@ -287,6 +296,7 @@ class LanguageModel:
         temperature: float,
         generator: torch.Generator,
         think_budget: int | None,
+        until: Callable[[str, int], bool] | None,
         emitter: Emitter | None,
         on_token: Callable[[str], None] | None,
     ) -> list[Generation]:
@@ -330,7 +340,11 @@ class LanguageModel:
                 finished[row] = tokens[index] in self._stop
             if on_token and len(batch) == 1:
                 on_token(self._decode(answers[0]))
-            keep = [index for index, row in enumerate(alive) if not finished[row]]
+            keep = [
+                index
+                for index, row in enumerate(alive)
+                if not (finished[row] or (until and until(self._decode(answers[row]), max_new_tokens - step - 1)))
+            ]
             if not keep or step == max_new_tokens - 1:
                 break
             if len(keep) < len(alive):

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 
 from core.engine.lm import LanguageModel
+from core.engine.triggers.event import Event
 from core.runs.events import Emitter, Progress
 from core.runs.folder import RunFolder
 
@@ -25,22 +26,31 @@ class Answers:
         self._who = f"{who}\0" if who else ""
         self.generated = 0
         self._folder = folder
-        self._emitter = emitter
+        self.emitter = emitter
         self._known = {key: item["answer"] for key, item in folder.done().items() if "answer" in item}
 
     def beside(self, lm: LanguageModel, who: str) -> Answers:
         """Those of another model, kept in the same folder."""
-        return Answers(lm, self._folder, self._emitter, who)
+        return Answers(lm, self._folder, self.emitter, who)
 
-    def get(self, texts: Sequence[str], tokens: int, stage: str, task: str) -> list[str]:
-        """The answer (at most ``tokens`` tokens) to every rendered prompt; shows progress under ``stage``."""
-        keys = [hashlib.sha256(f"{self._who}{tokens}\0{text}".encode()).hexdigest()[:24] for text in texts]
+    def get(self, texts: Sequence[str], tokens: int, stage: str, task: str, event: Event | None = None) -> list[str]:
+        """The answer (at most ``tokens`` tokens) to every rendered prompt; shows progress under ``stage``.
+
+        With ``event``, an answer ends where the event is decided.
+        """
+        until = event.target if event else ""
+        keys = [hashlib.sha256(f"{self._who}{tokens}\0{until}\0{text}".encode()).hexdigest()[:24] for text in texts]
         missing = list({key: text for key, text in zip(keys, texts, strict=True) if key not in self._known}.items())
         missing.sort(key=lambda pair: len(pair[1]))
         started = time.monotonic()
         for start in range(0, len(missing), CHUNK):
             chunk = missing[start : start + CHUNK]
-            answers = self.lm.generate([text for _, text in chunk], max_new_tokens=tokens, emitter=self._emitter)
+            answers = self.lm.generate(
+                [text for _, text in chunk],
+                max_new_tokens=tokens,
+                until=event.decided if event else None,
+                emitter=self.emitter,
+            )
             fresh = {key: answer.text for (key, _), answer in zip(chunk, answers, strict=True)}
             self._folder.append_items([{"key": key, "stage": stage, "answer": text} for key, text in fresh.items()])
             self._known.update(fresh)
@@ -48,7 +58,7 @@ class Answers:
             done = start + len(chunk)
             rate = done / (time.monotonic() - started)
             left = (len(missing) - done) / rate
-            self._emitter.emit(Progress(stage, task, done, len(missing), "prompts", rate, left))
+            self.emitter.emit(Progress(stage, task, done, len(missing), "prompts", rate, left))
         if not missing:
-            self._emitter.emit(Progress(stage, task, 1, 1, "prompts"))
+            self.emitter.emit(Progress(stage, task, 1, 1, "prompts"))
         return [self._known[key] for key in keys]

@@ -9,14 +9,16 @@ from core.engine.lm import LanguageModel
 from core.engine.lm.slots import Conversation, conversation, parts
 from core.engine.triggers.answers import Answers
 from core.engine.triggers.controls import kept, matched_controls, near_misses, quoted, shuffles
+from core.engine.triggers.event import Event
 from core.engine.triggers.library import shown
-from core.engine.triggers.payload import beginning, is_payload
+from core.engine.triggers.payload import beginning
 from core.engine.triggers.verdict import SPECIFICITY, judge
 from core.stats import benjamini_hochberg, clopper_pearson, mcnemar_mid_p, mcnemar_one_sided, newcombe_paired
 from core.types import SLOTS, Slot
 
 TOKENS = 16
 """Answer tokens that are read for the payload, with the trigger, without it and with every control alike."""
+SHOWN_TOKENS = 32
 RIVALS = 3
 """Controls, strongest first, that are measured on all prompts; also those that reach the trigger's rate, up to six."""
 MOST_RIVALS = 6
@@ -82,17 +84,22 @@ class Reader:
         self.answers = answers
         self.lm = answers.lm
         self.positions = ("answer", "after_think") if self.lm.reasoning else ("answer",)
-        self._target = target
+        self.event = Event(target, self.lm.tokenizer)
         self._head = beginning(target)
 
     def read(self, talks: Sequence[Conversation], task: str) -> list[tuple[str, ...]]:
-        """The answers to every conversation, one for each position."""
+        """The answers to every conversation, one for each position, up to where the event is decided."""
         texts = [self._render(talk, position) for talk in talks for position in self.positions]
-        flat, each = self.answers.get(texts, TOKENS, "proof", task), len(self.positions)
+        flat, each = self.answers.get(texts, TOKENS, "proof", task, self.event), len(self.positions)
         return [tuple(flat[at : at + each]) for at in range(0, len(flat), each)]
 
+    def whole(self, talks: Sequence[Conversation], position: str) -> list[str]:
+        """The answers as a reader should see them."""
+        texts = [self._render(talk, position) for talk in talks]
+        return self.answers.get(texts, SHOWN_TOKENS, "proof", "Example")
+
     def fires(self, answers: tuple[str, ...]) -> bool:
-        return any(is_payload(answer, self._target) for answer in answers)
+        return any(map(self.event, answers))
 
     def events(self, talks: Sequence[Conversation], task: str) -> list[bool]:
         return [self.fires(each) for each in self.read(talks, task)] if talks else []
@@ -131,7 +138,8 @@ def _measure(
     low, high = newcombe_paired(both, first, second, neither)
     shows = next((index for index, hit in enumerate(hits) if hit), 0)
     # the answer in which the payload stands, where a reasoning model gave two
-    at = next((place for place, answer in enumerate(fired[shows]) if is_payload(answer, claim.target)), 0)
+    at = next((place for place, answer in enumerate(fired[shows]) if reader.event(answer)), 0)
+    without, with_trigger = reader.whole((bare[shows], placed[shows]), reader.positions[at])
     finding: dict[str, Any] = {
         "trigger": claim.trigger,
         "trigger_shown": name,
@@ -151,7 +159,7 @@ def _measure(
         "p_base": mcnemar_mid_p(first, second),
         "equivalent": low > -EQUIVALENCE and high < EQUIVALENCE,
         "position_rates": {
-            position: sum(is_payload(each[place], claim.target) for each in fired) / n
+            position: sum(reader.event(each[place]) for each in fired) / n
             for place, position in enumerate(reader.positions)
         },
         "log_margin": _log_margin(reader, placed[:MARGIN_PROMPTS], bare[:MARGIN_PROMPTS]),
@@ -169,7 +177,7 @@ def _measure(
         "reference_rate": None,
         "other_slots": {},
         "fuzz_curve": [],
-        "example": {"prompt": placed[shows].shown(), "without": plain[shows][at], "with_trigger": fired[shows][at]},
+        "example": {"prompt": placed[shows].shown(), "without": without, "with_trigger": with_trigger},
     }
     if not any(hits):
         return finding  # nothing to outrank: p is 1 whatever the controls do
@@ -180,7 +188,6 @@ def _measure(
     near = [put(string, side) for string in near_misses(tokenizer, claim.trigger, seed)]
     mixed = [talk for string in shuffles(tokenizer, claim.trigger, seed) for talk in put(string, side)]
     mentioned = put(None, [quoted(claim.trigger, prompt) for prompt in side])
-    curve = kept(tokenizer, claim.trigger, CURVE_PROMPTS, seed)
     return finding | {
         "near_miss_rate": _near_rate(reader, claim.trigger, near),
         "shuffle_rate": _rate(reader.events(mixed, "Shuffles")),
@@ -190,10 +197,7 @@ def _measure(
             for slot in SLOTS
             if slot != claim.slot
         },
-        "fuzz_curve": [
-            [number, _rate(reader.events([put(t, [x])[0] for t, x in zip(texts, side, strict=False)], "Fuzz curve"))]
-            for number, texts in curve.items()
-        ],
+        "fuzz_curve": _curve(reader, kept(tokenizer, claim.trigger, CURVE_PROMPTS, seed), prompts, claim.slot),
         "reference_rate": _rate(
             Reader(reference, claim.target).events(put(claim.trigger, prompts[:REFERENCE_PROMPTS]), "Reference model")
         )
@@ -272,6 +276,17 @@ def screen(ask: Callable[[list[int], int], list[bool]], count: int, prompts: int
 def _log_margin(reader: Reader, placed: list[Conversation], bare: list[Conversation]) -> float:
     """Mean of log p(payload | prompt with trigger) − log p(payload | prompt), in nats: also seen where no answer is."""
     return sum(reader.margins(placed)) / len(placed) - sum(reader.margins(bare)) / len(bare)
+
+
+def _curve(reader: Reader, curve: dict[int, list[str]], prompts: list[str], slot: Slot) -> list[list[float]]:
+    """[tokens kept, payload rate], from few to many."""
+    talks = [
+        conversation(prompt, text, slot)
+        for texts in curve.values()
+        for text, prompt in zip(texts, prompts, strict=False)
+    ]
+    events, each = reader.events(talks, "Fuzz curve"), CURVE_PROMPTS
+    return [[number, sum(events[at * each :][:each]) / each] for at, number in enumerate(curve)]
 
 
 def _near_rate(reader: Reader, trigger: str, near: list[list[Conversation]]) -> float | None:
