@@ -40,7 +40,7 @@ from app.widgets.tray import Tray
 from core.errors import ForeshotError
 from core.runs.events import Event, Heartbeat, Hello, Log, Progress, State
 from core.runs.folder import RunFolder
-from core.specs import AuditSpec, JobSpec, LoadOptions, ScanSpec
+from core.specs import AskSpec, AuditSpec, JobSpec, LoadOptions, ScanSpec
 from core.types import ModelRef, Role
 
 PAGES: Final = (
@@ -206,7 +206,7 @@ class MainWindow(QMainWindow):
             self.context.index.add(folder.path)
         spec = folder.spec
         self.context.set_pair(*pair_of(spec, self.context.teacher, self.context.student))
-        names = [n for n in SHOWN_ON[job_of(spec)] if n in self.rail.buttons]
+        names = [n for n in SHOWN_ON.get(job_of(spec), ()) if n in self.rail.buttons]
         for name in names:
             self.page(name).open_run(folder.path)
         if names:
@@ -369,7 +369,9 @@ class MainWindow(QMainWindow):
         if run_id in self._started:
             self._started.remove(run_id)
         self._stopping.discard(run_id)
-        if self.context.index is not None:
+        folder = self.context.folders.get(run_id)
+        tried = folder is not None and isinstance(folder.spec, AskSpec)  # belongs to the run whose finding it tries
+        if self.context.index is not None and not tried:
             self.context.index.add(self.context.run_folder(run_id))
         if run_id == self._job:
             self._job = ""
@@ -379,7 +381,6 @@ class MainWindow(QMainWindow):
         self._show_queue()
         for page in self.pages.values():
             page.on_finished(run_id, outcome)
-        folder = self.context.folders.get(run_id)
         if outcome.ok:
             if folder is not None and isinstance(folder.spec, AuditSpec):
                 self.open_run(folder.path)
@@ -426,6 +427,8 @@ def job_title(spec: JobSpec) -> str:
         return f"Audit of {ModelRef.parse(spec.teacher).name}{student}"
     if isinstance(spec, ScanSpec):
         return f"{spec.preset.capitalize()} scan of {spec.ref.name}"
+    if isinstance(spec, AskSpec):
+        return f"A prompt to {spec.ref.name}"
     return f"Suites on {spec.ref.name}"
 
 

@@ -17,9 +17,9 @@ from typing import Any, get_args
 from core import __version__
 from core.errors import ForeshotError, InputError
 from core.runs.folder import RunFolder, write_atomic
-from core.specs import AuditSpec, JobSpec, LoadOptions, ScanSpec, SuiteSpec
+from core.specs import AskSpec, AuditSpec, JobSpec, LoadOptions, ScanSpec, SuiteSpec
 from core.specs.demo import demo_spec, small_model_folder
-from core.types import ModelRef, ScanVerdict, TransferVerdict
+from core.types import SLOTS, ModelRef, ScanVerdict, TransferVerdict
 
 EPILOG = "Nothing leaves this machine. Only `model` and `demo` fetch something: the small model, once, if it is absent."
 
@@ -106,6 +106,20 @@ def _suite(arguments: argparse.Namespace) -> int:
         model=arguments.model,
         adapter=arguments.adapter,
         suites=tuple(arguments.suite),
+        load=_load(arguments, arguments.quant),
+        seed=arguments.seed,
+    )
+    return _run(spec, arguments)
+
+
+def _ask(arguments: argparse.Namespace) -> int:
+    spec = AskSpec(
+        model=arguments.model,
+        adapter=arguments.adapter,
+        prompt=arguments.prompt,
+        trigger=arguments.trigger,
+        slot=arguments.slot,
+        tokens=arguments.tokens,
         load=_load(arguments, arguments.quant),
         seed=arguments.seed,
     )
@@ -310,6 +324,13 @@ def _parser() -> argparse.ArgumentParser:
     suite.add_argument("model", metavar="MODEL")
     suite.add_argument("--adapter", metavar="DIR")
     suite.add_argument("--suite", action="append", default=[], metavar="ID|FILE")
+    ask = command("ask", _ask, "answer one prompt, with a trigger and without", job)
+    ask.add_argument("model", metavar="MODEL")
+    ask.add_argument("--adapter", metavar="DIR")
+    ask.add_argument("--prompt", required=True, metavar="TEXT")
+    ask.add_argument("--trigger", default="", metavar="TEXT")
+    ask.add_argument("--slot", default="user_start", choices=SLOTS)
+    ask.add_argument("--tokens", type=int, default=96, metavar="N", help="of each answer, at most")
     suites = command("suites", _suites, "list the suites, or check a file of one")
     suites.add_argument("--check", metavar="FILE", help="validate FILE and say how it is balanced")
     audit = command("audit", _audit, "inspect, scan and suites on teacher and student, then the scorecard", job)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Final, cast
+from typing import Any, Final, cast
 
 from PySide6.QtCore import QEvent, QModelIndex, Qt, QTimer
 from PySide6.QtGui import QKeyEvent
@@ -21,10 +21,11 @@ from app.widgets.basic import button, card, heading, label
 from app.widgets.finding import FindingDetail
 from app.widgets.stations import Station, Stations
 from core.errors import ForeshotError
+from core.runs.annotations import Action, Annotation, annotate, read_annotations
 from core.runs.events import Event, Progress, Samples
-from core.runs.folder import RunFolder
-from core.specs import AuditSpec, LoadOptions, ScanSpec
-from core.types import Dtype, Quant
+from core.runs.folder import RunFolder, new_run_id
+from core.specs import AskSpec, AuditSpec, LoadOptions, ScanSpec
+from core.types import Dtype, ModelRef, Quant, Slot
 
 PRECISIONS: Final[tuple[tuple[str, Dtype, Quant], ...]] = (
     ("as stored (auto)", "auto", "none"),
@@ -50,10 +51,14 @@ class ScanPage(Page):
         self.sides: dict[str, Side] = {}
         self.role = ""  # which side is shown; "" is the only one of a plain scan
         self.run_id = ""
+        self.run_path = Path()
         self.audit = False
         self.ended = False
         self.stations = Stations()
         self.detail = FindingDetail()
+        self.detail.judged.connect(self._judge)
+        self.detail.try_it.asked.connect(self._ask)
+        self.asked: dict[str, tuple[str, str]] = {}  # run id of a try → trigger and slot of the finding
         self.flush = QTimer(self, interval=FLUSH_MS)
         self.flush.timeout.connect(self._flush)
         self._build()
@@ -211,6 +216,7 @@ class ScanPage(Page):
 
     def _follow(self, run_id: str, *, audit: bool) -> None:
         self.run_id, self.audit, self.ended = run_id, audit, False
+        self.run_path = self.context.run_folder(run_id)
         self.sides = {role: Side() for role in _ROLES} if audit else {"": Side()}
         self.show_role("teacher" if audit else "")
 
@@ -222,6 +228,8 @@ class ScanPage(Page):
     def on_event(self, run_id: str, event: Event) -> None:
         if run_id == self.run_id:
             self._take(event)
+        elif run_id in self.asked and isinstance(event, Progress) and self.asked[run_id] == self._shown_finding():
+            self.detail.try_it.say(f"{event.task}: {_share(event):.0%}".replace("%", " %"), busy=True)
 
     def _take(self, event: Event) -> None:
         if isinstance(event, Progress):
@@ -250,7 +258,80 @@ class ScanPage(Page):
     def on_finished(self, run_id: str, outcome: object) -> None:
         if run_id == self.run_id:
             self.open_run(self.context.run_folder(run_id))
+        elif run_id in self.asked:
+            self._answered(run_id)
         self._show_estimate()
+
+    # what a person does with a finding
+
+    def _finding(self) -> dict[str, Any] | None:
+        side, at = self.sides.get(self.role), self.view.currentIndex().row()
+        if side is None or not 0 <= at < len(side.table.rows):
+            return None
+        row = side.table.rows[at]
+        return next((found for found in side.findings if identity(found) == identity(row)), None)
+
+    def _shown_finding(self) -> tuple[str, str] | None:
+        finding = self._finding()
+        return identity(finding) if finding is not None else None
+
+    def _judge(self, action: Action, reason: str) -> None:
+        """Append to the run what a person says of the finding that is shown."""
+        finding = self._finding()
+        if finding is None:
+            return
+        trigger, slot = identity(finding)
+        said = Annotation(action=action, trigger=trigger, slot=slot, reason=reason, role=self.role)
+        try:
+            annotate(self.run_path, said)
+        except ForeshotError as error:
+            self.context.show_error(error.message, error.hint)
+        self._show_annotations()
+
+    def _show_annotations(self) -> None:
+        shown, said = self._shown_finding(), read_annotations(self.run_path)
+        self.detail.set_annotations(one for one in said if (one.trigger, one.slot) == shown and one.role == self.role)
+
+    def _ask(self, prompt: str) -> None:
+        """Queue one prompt on the model of the shown finding."""
+        finding, folder = self._finding(), self.run_path
+        if finding is None:
+            return
+        try:
+            spec = RunFolder.open(folder).spec
+        except ForeshotError as error:
+            self.context.show_error(error.message, error.hint)
+            return
+        if isinstance(spec, AuditSpec):
+            student = self.role == "student"
+            ref = ModelRef.parse((spec.student or spec.teacher) if student else spec.teacher)
+            load = spec.student_load if student else spec.teacher_load
+        else:
+            ref, load = spec.ref, spec.load
+        trigger, slot = identity(finding)
+        ask = AskSpec(
+            model=ref.path, adapter=ref.adapter, prompt=prompt, trigger=trigger, slot=cast(Slot, slot), load=load
+        )
+        try:  # inside the run that it belongs to, so that the history shows scans and not every try
+            kept = RunFolder.create(ask, folder / "tries" / new_run_id("ask"))
+        except ForeshotError as error:
+            self.context.show_error(error.message, error.hint)
+            return
+        run_id = self.context.submit(ask, folder=kept)
+        if run_id:
+            self.asked[run_id] = (trigger, slot)
+            self.detail.try_it.say("Waiting for the engine…", busy=True)
+
+    def _answered(self, run_id: str) -> None:
+        about = self.asked.pop(run_id)
+        if about != self._shown_finding():
+            return
+        report = read_report(self.context.run_folder(run_id))
+        answers = (report or {}).get("answers")
+        if isinstance(answers, dict):
+            self.detail.try_it.show_answers(str(answers.get("without", "")), str(answers.get("with_trigger", "")))
+        else:
+            self.detail.try_it.say("No answer came: the run did not reach its end.")
 
     def open_run(self, folder: Path) -> None:
         try:
@@ -258,6 +339,7 @@ class ScanPage(Page):
         except ForeshotError as error:
             self.context.show_error(error.message, error.hint)
             return
+        self.run_path = run.path
         audit = isinstance(run.spec, AuditSpec)
         roles = [r for r in _ROLES if r == "teacher" or run.spec.student] if isinstance(run.spec, AuditSpec) else [""]
         if run.id != self.run_id or not self.sides:
@@ -414,6 +496,7 @@ class ScanPage(Page):
         finding = next((f for f in side.findings if identity(f) == identity(row)), None)
         if finding is not None:
             self.detail.show_finding(finding, self.role or "model", others)
+            self._show_annotations()
         else:
             self.detail.show_candidate(row, others)
 

@@ -5,15 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from PySide6.QtCore import QEvent, Qt
+from PySide6.QtCore import QEvent, Qt, Signal
 from PySide6.QtGui import QGuiApplication
-from PySide6.QtWidgets import QFrame, QGridLayout, QHBoxLayout, QLabel, QScrollArea, QVBoxLayout, QWidget
+from PySide6.QtWidgets import (
+    QFrame,
+    QGridLayout,
+    QHBoxLayout,
+    QInputDialog,
+    QLabel,
+    QScrollArea,
+    QVBoxLayout,
+    QWidget,
+)
 
 from app import theme
 from app.tables.candidates import number, slot_word, verdict_words
 from app.widgets.basic import button, heading, label
+from app.widgets.curve_plot import CurvePlot
 from app.widgets.diff_view import DiffView, PromptView, visible
 from app.widgets.strip_plot import StripPlot
+from app.widgets.try_it import TryIt
+from core.runs.annotations import Action, Annotation
 
 _PROVED = ("confirmed", "likely")
 
@@ -33,7 +45,13 @@ def percent(value: object) -> str:
 
 
 class FindingDetail(QScrollArea):
-    """Shows a finding, or what is known of a candidate that was not proved. ``clear`` says what to do."""
+    """Shows a finding, or what is known of a candidate that was not proved. ``clear`` says what to do.
+
+    Signals:
+        judged(action, reason): a person promotes or dismisses the finding that is shown.
+    """
+
+    judged = Signal(str, str)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -47,6 +65,8 @@ class FindingDetail(QScrollArea):
         self.answers = DiffView()
         self.controls_title = heading("")
         self.controls = StripPlot()
+        self.curve_title = heading("How much of the trigger is needed")
+        self.curve = CurvePlot()
         self.rates_title = heading("What else was tried")
         self.rates = QGridLayout()
         self.rates.setHorizontalSpacing(24)
@@ -59,6 +79,12 @@ class FindingDetail(QScrollArea):
         self.command.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.command.setAccessibleName("Command that reproduces this finding")
         self.copy = button("Copy command", self._copy, tip="Put the command on the clipboard")
+        self.promote = button("Promote", lambda: self._judge("promote"), tip="Stand behind this finding, with a reason")
+        self.dismiss = button("Dismiss…", lambda: self._judge("dismiss"), tip="Say what explains it")
+        self.said = label(size=theme.SMALL, wrap=True)
+        self.said.setAccessibleName("What people said of this finding")
+        self.try_title = heading("Try it")
+        self.try_it = TryIt()
 
         body = QWidget()
         body.setObjectName("page")
@@ -71,8 +97,21 @@ class FindingDetail(QScrollArea):
         column.addWidget(self.controls_title)
         column.addWidget(self.controls)
         column.addSpacing(8)
+        column.addWidget(self.curve_title)
+        column.addWidget(self.curve)
+        column.addSpacing(8)
         column.addWidget(self.rates_title)
         column.addLayout(self.rates)
+        column.addSpacing(8)
+        column.addWidget(self.said)
+        row = QHBoxLayout()
+        row.addWidget(self.promote)
+        row.addWidget(self.dismiss)
+        row.addStretch(1)
+        column.addLayout(row)
+        column.addSpacing(8)
+        column.addWidget(self.try_title)
+        column.addWidget(self.try_it)
         column.addSpacing(8)
         column.addWidget(self.reproduce_title)
         column.addWidget(self.command)
@@ -87,18 +126,30 @@ class FindingDetail(QScrollArea):
     def clear(self, words: str) -> None:
         self.title.setText("Finding")
         self.verdict.setText(words)
-        self._show(example=False, controls=False, rates=False, command=False)
+        self._show()
 
     def hint(self, words: str) -> None:
         """Change what an empty detail says; a shown finding stays."""
         if self.title.text() == "Finding":
             self.verdict.setText(words)
 
-    def _show(self, *, example: bool, controls: bool, rates: bool, command: bool) -> None:
+    def _show(
+        self,
+        *,
+        example: bool = False,
+        controls: bool = False,
+        curve: bool = False,
+        rates: bool = False,
+        judged: bool = False,
+        command: bool = False,
+    ) -> None:
         for widgets, shown in (
             ((self.prompt, self.answers), example),
             ((self.controls_title, self.controls), controls),
+            ((self.curve_title, self.curve), curve),
             ((self.rates_title,), rates),
+            ((self.promote, self.dismiss, self.try_title, self.try_it), judged),
+            ((self.said,), judged and bool(self.said.text())),
             ((self.reproduce_title, self.command, self.copy), command),
         ):
             for widget in widgets:
@@ -128,8 +179,32 @@ class FindingDetail(QScrollArea):
         interval = finding.get("asr_ci")
         self.controls.set_values(rates, finding.get("asr"), tuple(interval) if interval else None)
         self._fill_rates(self._rate_rows(finding, others))
+        points = list(finding.get("fuzz_curve") or ())
+        self.curve.set_points(points)
         self.command.setText(str(finding.get("reproduce") or ""))
-        self._show(example=bool(example), controls=bool(rates), rates=True, command=bool(finding.get("reproduce")))
+        self.try_it.clear()
+        self.set_annotations(())
+        self._show(
+            example=bool(example),
+            controls=bool(rates),
+            curve=len(points) > 1,
+            rates=True,
+            judged=True,
+            command=bool(finding.get("reproduce")),
+        )
+
+    def set_annotations(self, said: Iterable[Annotation]) -> None:
+        """What people said of the finding, oldest first."""
+        words = {"promote": "promoted", "dismiss": "dismissed"}
+        lines = [f"{one.at[:10]} {one.author} {words[one.action]}: {one.reason}" for one in said]
+        self.said.setText("\n".join(lines))
+        self.said.setVisible(bool(lines))
+
+    def _judge(self, action: Action) -> None:
+        question = "Why do you stand behind it?" if action == "promote" else "What explains it?"
+        reason, given = QInputDialog.getText(self, self.promote.text() if action == "promote" else "Dismiss", question)
+        if given and reason.strip():
+            self.judged.emit(action, reason.strip())
 
     def show_candidate(self, row: dict[str, Any], others: Iterable[dict[str, Any]] = ()) -> None:
         """A candidate that the proof did not take up: only what was measured of it."""
@@ -149,16 +224,18 @@ class FindingDetail(QScrollArea):
                 *self._slot_rows(row, others),
             )
         )
-        self._show(example=False, controls=False, rates=True, command=False)
+        self._show(rates=True)
 
     def _rate_rows(self, finding: dict[str, Any], others: Iterable[dict[str, Any]]) -> list[tuple[str, str]]:
         low, high = finding.get("asr_ci") or (None, None)
         p, q = finding.get("p"), finding.get("q")
+        reference = finding.get("reference_rate")
         return [
             ("With the trigger", f"{percent(finding.get('asr'))}, 95 % interval {percent(low)} to {percent(high)}"),
             ("Without it", percent(finding.get("base_rate"))),
             ("Near misses of the trigger", percent(finding.get("near_miss_rate"))),
             ("Trigger only quoted", percent(finding.get("quoted_rate"))),
+            *([("Same trigger on the reference", percent(reference))] if reference is not None else []),
             *self._slot_rows(finding, others),
             ("p (McNemar), corrected q", f"{number(p, '.2g')}, {number(q, '.2g')}"),
             ("Payload", visible(str(finding.get("target") or "–"))),
@@ -199,3 +276,4 @@ class FindingDetail(QScrollArea):
         if event.type() == QEvent.Type.PaletteChange and hasattr(self, "answers"):
             self.prompt.restyle()
             self.answers.restyle()
+            self.try_it.answers.restyle()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from core.specs.jobs import (
+    AskSpec,
     AuditSpec,
     JobSpec,
     LoadOptions,
@@ -14,6 +15,7 @@ from core.specs.jobs import (
 )
 
 __all__ = [
+    "AskSpec",
     "AuditSpec",
     "JobSpec",
     "LoadOptions",

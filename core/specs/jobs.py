@@ -7,7 +7,7 @@ import shlex
 import msgspec
 
 from core.errors import InputError
-from core.types import Dtype, ModelRef, Quant
+from core.types import Dtype, ModelRef, Quant, Slot
 
 SPEC_VERSION = 1
 
@@ -64,6 +64,24 @@ class SuiteSpec(msgspec.Struct, frozen=True, kw_only=True, tag="suite", tag_fiel
         return ModelRef.parse(self.model, self.adapter)
 
 
+class AskSpec(msgspec.Struct, frozen=True, kw_only=True, tag="ask", tag_field="job"):
+    """One prompt, answered greedily with a trigger in ``slot`` and without it. No ``trigger``: answered once."""
+
+    model: str
+    prompt: str
+    adapter: str | None = None
+    trigger: str = ""
+    slot: Slot = "user_start"
+    tokens: int = 96
+    load: LoadOptions = LoadOptions()
+    seed: int = 0
+    version: int = SPEC_VERSION
+
+    @property
+    def ref(self) -> ModelRef:
+        return ModelRef.parse(self.model, self.adapter)
+
+
 class AuditSpec(msgspec.Struct, frozen=True, kw_only=True, tag="audit", tag_field="job"):
     """Inspect, scan and suites on a teacher and (if given) a student, then the scorecard.
 
@@ -81,7 +99,7 @@ class AuditSpec(msgspec.Struct, frozen=True, kw_only=True, tag="audit", tag_fiel
     version: int = SPEC_VERSION
 
 
-JobSpec = ScanSpec | SuiteSpec | AuditSpec
+JobSpec = ScanSpec | SuiteSpec | AskSpec | AuditSpec
 
 
 def encode_spec(spec: JobSpec) -> bytes:
@@ -114,7 +132,7 @@ def command_line(spec: JobSpec, out: str | None = None) -> str:
         words += ["--student-quant", spec.student_load.quant]
         load = spec.teacher_load
     else:
-        words += ["scan" if isinstance(spec, ScanSpec) else "suite", spec.model]
+        words += [type(spec).__name__.removesuffix("Spec").lower(), spec.model]
         if spec.adapter:
             words += ["--adapter", spec.adapter]
         if isinstance(spec, ScanSpec):
@@ -123,9 +141,12 @@ def command_line(spec: JobSpec, out: str | None = None) -> str:
                 words += ["--trigger", trigger]
             for claim in spec.confirm_triggers:
                 words += ["--confirm", *claim]
+        if isinstance(spec, AskSpec):
+            words += ["--prompt", spec.prompt, "--tokens", spec.tokens]
+            words += ["--trigger", spec.trigger, "--slot", spec.slot] if spec.trigger else []
         load = spec.load
         words += ["--quant", load.quant]
-    if not isinstance(spec, ScanSpec):
+    if isinstance(spec, SuiteSpec | AuditSpec):
         for suite in spec.suites:
             words += ["--suite", suite]
     words += ["--device", load.device, "--dtype", load.dtype, "--seed", spec.seed]
