@@ -5,12 +5,24 @@ Formulas and where they come from stand with each function; bias notes §2 "Pair
 
 from __future__ import annotations
 
-from core.stats.clusters import Interval, Paired, cluster_bootstrap, paired_effects, sign_flip_p
+from core.stats.clusters import (
+    Interval,
+    Paired,
+    Precision,
+    cluster_bootstrap,
+    cluster_metric,
+    cluster_p,
+    equivalent,
+    paired_effects,
+    precision,
+    sign_flip_p,
+)
 from core.stats.rates import (
     benjamini_hochberg,
     clopper_pearson,
     holm,
     items_needed,
+    mcnemar_exact_p,
     mcnemar_mid_p,
     mcnemar_one_sided,
     minimum_detectable_effect,
@@ -20,15 +32,21 @@ from core.stats.rates import (
 __all__ = [
     "Interval",
     "Paired",
+    "Precision",
     "benjamini_hochberg",
     "clopper_pearson",
     "cluster_bootstrap",
+    "cluster_metric",
+    "cluster_p",
+    "equivalent",
     "holm",
     "items_needed",
+    "mcnemar_exact_p",
     "mcnemar_mid_p",
     "mcnemar_one_sided",
     "minimum_detectable_effect",
     "newcombe_paired",
     "paired_effects",
+    "precision",
     "sign_flip_p",
 ]

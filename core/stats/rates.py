@@ -23,6 +23,11 @@ def mcnemar_one_sided(b: int, c: int) -> float:
     return float(stats.binom.sf(b - 1, b + c, 0.5)) if b + c else 1.0
 
 
+def mcnemar_exact_p(b: int, c: int) -> float:
+    """Two-sided exact p of McNemar's test, min(1, 2·P(X ≤ min(b, c))), X ~ Bin(b + c, ½); conservative."""
+    return min(1.0, 2 * float(stats.binom.cdf(min(b, c), b + c, 0.5))) if b + c else 1.0
+
+
 def mcnemar_mid_p(b: int, c: int) -> float:
     """Two-sided mid-p of McNemar's test (Fagerland, Lydersen and Laake 2013, eq. 3)."""
     if b + c == 0:
