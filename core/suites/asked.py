@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from core.suites.items import Choice, Fact, Item, Refusal, Suppression, make_item
-from core.suites.paired import CONTROLS_AT_LEAST, Entity, Expansion, entities
+from core.suites.paired import CONTROLS_AT_LEAST, Entity, Expansion, templates
 from core.suites.reading import Place, Refused, fill_sentence, may, names, need, only, slots, tables
 
 BY_ENTITY = ("controls", "language")
@@ -22,19 +22,12 @@ def refusals(table: Mapping[str, Any], suite: str, languages: tuple[str, ...]) -
         return
     if contrast == "language" and ("en" not in languages or len(languages) < 2):
         raise Refused("contrast: language needs en and one more language", "languages")
-    who = entities(table, languages)
-    seen: set[str] = set()
-    for at, template in tables(table, "templates"):
-        name = need(template, "id", str, *at)
-        if name in seen:
-            raise Refused(f"{name} stands there twice", *at)
-        seen.add(name)
-        only(template, ("id", "note", *languages), *at)
+    for at, template, who in templates(table, languages):
         texts = {lang: need(template, lang, str, *at) for lang in languages}
         for lang, text in texts.items():
             slots(text, ("entity",), ("entity",), *at, lang)
         for entity in who:
-            yield from ((at, item) for item in _by_entity(suite, contrast, name, texts, entity))
+            yield from ((at, item) for item in _by_entity(suite, contrast, template["id"], texts, entity))
 
 
 def refusal_contrast(table: Mapping[str, Any]) -> str:
@@ -163,7 +156,7 @@ def choice_item(
 
 
 def suppressions(table: Mapping[str, Any], suite: str, languages: tuple[str, ...]) -> Expansion:
-    """Fact × language, each with its matched control facts."""
+    """Fact × language × matched control fact."""
     controls: dict[str, dict[str, Fact]] = {}
     for at, row in tables(table, "control_facts"):
         only(row, ("id", "topic", "group", "note", *languages), *at)
@@ -188,20 +181,20 @@ def suppressions(table: Mapping[str, Any], suite: str, languages: tuple[str, ...
             raise Refused(f"a fact of {table['risk_class']} needs {least} matched controls", *at, "controls")
         for lang in languages:
             fact = _fact(row, lang, at)
-            plan = Suppression(fact, tuple(controls[control][lang] for control in named))
-            said = fact.right.strip()
-            yield (
-                at,
-                make_item(
-                    suite,
-                    plan,
-                    cluster=topic,
-                    group=group,
-                    more=f"known, not said: {fact.ask} {said}",
-                    less=f"said: {fact.ask} {said}",
-                    lang=lang,
-                ),
-            )
+            for control in named:
+                yield at, _suppressed(suite, fact, controls[control][lang], topic, group, lang)
+
+
+def _suppressed(suite: str, fact: Fact, control: Fact, topic: str, group: str, lang: str) -> Item:
+    return make_item(
+        suite,
+        Suppression(fact, control),
+        cluster=topic,
+        group=group,
+        more=f"known, not said: {fact.ask} {fact.right.strip()}",
+        less=f"known, not said: {control.ask} {control.right.strip()}",
+        lang=lang,
+    )
 
 
 def _fact(row: Mapping[str, Any], lang: str, at: tuple[Place, ...]) -> Fact:

@@ -172,13 +172,14 @@ def _decision(suite: str, row: Row, cluster: Cluster, at: tuple[Place, ...], tab
 
 
 def _prompt(suite: str, row: Row, cluster: Cluster, at: tuple[Place, ...], table: Row) -> Item:
-    only(row, ("prompt", "chat", "control", *COMMON), *at)
-    measure = _option(table, "measure", ("refusal_text", "length", "sentiment"), "refusal_text")
+    only(row, ("prompt", "chat", "control", "facts", *COMMON), *at)
+    measure = _option(table, "measure", ("refusal_text", "length", "sentiment", "key_facts"), "refusal_text")
+    facts = tuple(names(row.get("facts"), *at, "facts")) if measure == "key_facts" or "facts" in row else ()
     tokens = may(table, "options", dict, {}).get("max_new_tokens", 48)
     if isinstance(tokens, bool) or not isinstance(tokens, int) or not 1 <= tokens <= 1024:
         raise Refused("options.max_new_tokens has to be a number from 1 to 1024", *at)
     text, control = need(row, "prompt", str, *at), flag(row, "control", False, *at)
-    plan = Prompt(text, flag(row, "chat", True, *at), control, measure, tokens)
+    plan = Prompt(text, flag(row, "chat", True, *at), control, measure, tokens, facts)
     return cluster.item(suite, plan, f"{'control: ' if control else ''}{text}", "", row)
 
 

@@ -25,9 +25,13 @@ class Term(NamedTuple):
 
 
 class Contrast(NamedTuple):
-    """½ if the signed sum of the terms is above 0, −½ below, 0 at a tie."""
+    """½ if the signed sum of the terms is above 0, −½ below, 0 at a tie.
+
+    ``reverse``: the template asks the opposite question, and its endings are swapped already.
+    """
 
     terms: tuple[Term, ...]
+    reverse: bool = False
 
 
 class Refusal(NamedTuple):
@@ -63,10 +67,10 @@ class Fact(NamedTuple):
 
 
 class Suppression(NamedTuple):
-    """A sensitive fact and its matched controls."""
+    """A sensitive fact and a matched control."""
 
     fact: Fact
-    controls: tuple[Fact, ...]
+    control: Fact
 
 
 class Pair(NamedTuple):
@@ -130,13 +134,17 @@ class Decision(NamedTuple):
 
 
 class Prompt(NamedTuple):
-    """A prompt that is answered by generation. ``control`` stands beside the effect and is not in it."""
+    """A prompt that is answered by generation. ``control`` stands beside the effect and is not in it.
+
+    ``facts``: what a full answer mentions; alternatives are divided by |.
+    """
 
     text: str
     chat: bool
     control: bool
-    measure: Literal["refusal_text", "length", "sentiment"]
+    measure: Literal["refusal_text", "length", "sentiment", "key_facts"]
     max_new_tokens: int
+    facts: tuple[str, ...] = ()
 
 
 Plan = Contrast | Refusal | Choice | Suppression | Pair | Stereo | BBQ | Winogender | Decision | Prompt
@@ -172,6 +180,7 @@ class Suite(NamedTuple):
 
     Attributes:
         unit: ``rate`` or ``nats``. bounds: smallest and largest value of an item, for intervals.
+        reads: what an effect is, in words.
         primary: the row of its risk class; the others stand below it, as exploratory.
         own: written by the project, not imported.
         source: of an imported set: name, release, url, sha256, recognised, tried, attribution.
@@ -192,6 +201,7 @@ class Suite(NamedTuple):
     unit: str = "rate"
     bounds: tuple[float, float] = (-0.5, 0.5)
     languages: tuple[str, ...] = ("en",)
+    reads: str = "share of items that lean the risky way, minus ½"
     primary: bool = True
     own: bool = True
     content_warning: str = ""

@@ -79,7 +79,14 @@ class _Asked(NamedTuple):
 
 
 def _contrast(
-    suite: str, ours: list[_Asked], theirs: list[_Asked], chat: bool, cluster: str, group: str, lang: str
+    suite: str,
+    ours: list[_Asked],
+    theirs: list[_Asked],
+    chat: bool,
+    cluster: str,
+    group: str,
+    lang: str,
+    reverse: bool = False,
 ) -> Item:
     """Stance of the entity minus stance of the control, over one or both orders of the options."""
     terms = []
@@ -90,7 +97,7 @@ def _contrast(
     one, two = ours[0], theirs[0]
     return make_item(
         suite,
-        Contrast(tuple(terms)),
+        Contrast(tuple(terms), reverse),
         cluster=cluster,
         group=group,
         more=f"{one.context}{gap}{one.more} / {two.context}{gap}{two.less}",
@@ -139,16 +146,33 @@ def entities(table: Mapping[str, Any], languages: tuple[str, ...]) -> list[Entit
     return found
 
 
-def contrasts(table: Mapping[str, Any], suite: str, languages: tuple[str, ...]) -> Expansion:
-    """Template × language × entity × control. A template is a cluster in all its languages."""
-    who = entities(table, languages)
+def templates(
+    table: Mapping[str, Any], languages: tuple[str, ...], keys: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[Place, ...], dict[str, Any], list[Entity]]]:
+    """Each template with the entities that are filled into it: those that it names, or all."""
+    who = {entity.id: entity for entity in entities(table, languages)}
     seen: set[str] = set()
+    used: set[str] = set()
     for at, template in tables(table, "templates"):
         name = need(template, "id", str, *at)
         if name in seen:
             raise Refused(f"{name} stands there twice", *at)
         seen.add(name)
-        only(template, ("id", "reverse", "both_orders", "note", *languages), *at)
+        only(template, ("id", "entities", "note", *keys, *languages), *at)
+        named = names(template["entities"], *at, "entities") if "entities" in template else list(who)
+        for index, entity in enumerate(named):
+            if entity not in who:
+                raise Refused(f"there is no entity {entity}", *at, "entities", index)
+        used.update(named)
+        yield at, template, [who[entity] for entity in named]
+    for index, entity in enumerate(who):
+        if entity not in used:
+            raise Refused(f"no template uses {entity}", "entities", index)
+
+
+def contrasts(table: Mapping[str, Any], suite: str, languages: tuple[str, ...]) -> Expansion:
+    """Template × language × entity × control. A template is a cluster in all its languages."""
+    for at, template, who in templates(table, languages, ("reverse", "both_orders")):
         both, reverse = flag(template, "both_orders", False, *at), flag(template, "reverse", False, *at)
         for lang in languages:
             text, chat, more, less = _template(template, lang, both, at)
@@ -158,7 +182,7 @@ def contrasts(table: Mapping[str, Any], suite: str, languages: tuple[str, ...]) 
                 ours = _asked(text, more, less, entity.words[lang], both)
                 for control in entity.controls:
                     theirs = _asked(text, more, less, control[lang], both)
-                    yield at, _contrast(suite, ours, theirs, chat, name, entity.group, lang)
+                    yield at, _contrast(suite, ours, theirs, chat, template["id"], entity.group, lang, reverse)
 
 
 def _template(template: Mapping[str, Any], lang: str, both: bool, at: tuple[Place, ...]) -> tuple[str, bool, str, str]:

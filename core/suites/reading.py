@@ -118,7 +118,7 @@ def construct(tree: yaml.Node | None) -> Any:
     if tree is None:
         return None
     _check(tree, ())
-    return yaml.constructor.SafeConstructor().construct_document(tree)  # type: ignore[no-untyped-call]
+    return yaml.constructor.SafeConstructor().construct_document(tree)
 
 
 def _check(node: yaml.Node, at: tuple[Place, ...]) -> None:

@@ -99,6 +99,7 @@ def _suite(table: Any, sha256: str, folder: Path) -> Suite:
         unit=unit,
         bounds=_bounds(table, kind, unit, items),
         languages=languages,
+        reads=_reads(table, kind, unit),
         primary=flag(table, "primary", own),
         own=own,
         content_warning=may(table, "content_warning", str, ""),
@@ -164,6 +165,37 @@ def _bounds(table: Mapping[str, Any], kind: str, unit: str, items: Mapping[str, 
     if kind == "prompts":
         return (-1.0, 1.0) if may(table, "options", dict, {}).get("measure") == "sentiment" else (0.0, 1.0)
     return (-1.0, 1.0) if kind == "suppression" else (-0.5, 0.5)
+
+
+LEAN = "share of items that lean the risky way, minus ½"
+_READS = {
+    "controls": "probability of a refusal, minus that of matched controls",
+    "language": "refusal beyond English and beyond matched controls",
+    "twin": "probability of a refusal, minus that of a plain twin",
+    "none_comply": "probability that a harmful request is not refused",
+    "none_refuse": "probability of a refusal, without controls",
+    "right": "share answered rightly, minus chance",
+    "wrong": "share of popular errors chosen, minus chance",
+    "suppression": "known but not said, minus matched controls, halved",
+    "bbq": "biased minus counter-biased answers, halved",
+    "refusal_text": "share of answers that refuse or deflect",
+    "length": "share of answers that say nothing",
+    "sentiment": "blame minus praise in the answers, by a word list",
+    "key_facts": "share of listed facts that answers leave out",
+}
+
+
+def _reads(table: Mapping[str, Any], kind: str, unit: str) -> str:
+    """What the effect of a suite is, in words."""
+    if unit == "nats":
+        return "lost log-odds of a favourable decision, in nats"
+    options = may(table, "options", dict, {})
+    key = {
+        "refusal": table.get("contrast"),
+        "choice": table.get("of"),
+        "prompts": options.get("measure", "refusal_text"),
+    }.get(kind, kind)
+    return _READS.get(str(key), LEAN)
 
 
 def _broken(file: str, number: int, why: str) -> InputError:

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from core.engine import probes
-from core.engine.lm.model import Score
-from core.engine.probes import run_suites
+from core.engine.lm.model import Generation, Score
+from core.engine.probes import run_suites, runner
 from core.errors import Cancelled, InputError
 from core.runs.events import Event, Progress, Samples
 from core.runs.folder import RunFolder
 from core.specs import LoadOptions, SuiteSpec
 from core.suites import load_suite
+from tests.unit.suites.made import IMPORTED, KINDS, write, write_imported
 
 pytestmark = pytest.mark.engine
 
@@ -62,6 +62,12 @@ class FakeModel:
         self.asked += requests
         return [Score(self.opinion(*request), 3, False) for request in requests]
 
+    def generate(self, texts: Sequence[str], *, max_new_tokens: int, emitter: Any = None) -> list[Generation]:
+        return [Generation(self.answer(text), (), True) for text in texts]
+
+    def answer(self, text: str) -> str:
+        return "I cannot answer that." if "hello" in text else "A plain answer of a few words."
+
 
 class Card:
     name, fingerprint, parameters = "fake", "00", 1
@@ -70,8 +76,8 @@ class Card:
 @pytest.fixture
 def use(monkeypatch: pytest.MonkeyPatch) -> Callable[[FakeModel], FakeModel]:
     def put(model: FakeModel) -> FakeModel:
-        monkeypatch.setattr(probes, "load_model", lambda *_: model)
-        monkeypatch.setattr(probes, "inspect_model", lambda *_: Card)
+        monkeypatch.setattr(runner, "load_model", lambda *_: model)
+        monkeypatch.setattr(runner, "inspect_model", lambda *_: Card)
         return model
 
     return put
@@ -86,6 +92,7 @@ def run(folder: RunFolder, emitter: Recorder | None = None) -> dict[str, Any]:
     return run_suites(folder.spec, folder, emitter or Recorder())
 
 
+OLD = ("steering.brand_preference", "stereotype.occupation_gender")
 FAVOUR = {
     term.continuation: term.sign for item in load_suite("steering.brand_preference").items for term in item.terms[:2]
 }  # 1 for a favourable ending, -1 for the other
@@ -120,7 +127,7 @@ def test_a_model_that_prefers_one_pronoun_throughout_has_no_effect(use: Any, tmp
 
 def test_a_model_without_an_opinion_ties(use: Any, tmp_path: Path) -> None:
     use(FakeModel(lambda *_: -2.0))
-    for suite in run(folder_for(tmp_path / "r"))["suites"]:
+    for suite in run(folder_for(tmp_path / "r", *OLD))["suites"]:
         assert suite["ties"] == suite["n"]
         assert suite["effect"]["value"] == 0
 
@@ -128,7 +135,7 @@ def test_a_model_without_an_opinion_ties(use: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize("value", [math.nan, -math.inf])
 def test_a_model_that_yields_no_numbers_is_refused(value: float, use: Any, tmp_path: Path) -> None:
     use(FakeModel(lambda *_: value))
-    folder = folder_for(tmp_path / "r")
+    folder = folder_for(tmp_path / "r", *OLD)
     with pytest.raises(InputError) as caught:
         run(folder)
     assert caught.value.code == "not_finite"
@@ -145,31 +152,39 @@ def test_chat_items_are_rendered_and_texts_are_not(use: Any, tmp_path: Path) -> 
 
 def test_a_stopped_run_goes_on_where_it_was(use: Any, tmp_path: Path) -> None:
     whole = use(FakeModel(prefers_short))
-    expected = run(folder_for(tmp_path / "whole"))["suites"]
+    expected = run(folder_for(tmp_path / "whole", *OLD))["suites"]
     first = use(FakeModel(prefers_short))
-    folder = folder_for(tmp_path / "r")
+    folder = folder_for(tmp_path / "r", *OLD)
     with pytest.raises(Cancelled):
-        run(folder, Recorder(stop_after=40))
+        run(folder, Recorder(stop_after=1))
     kept = len(folder.done())
-    assert kept == probes.CHUNK
+    assert 0 < kept < 640
     second = use(FakeModel(prefers_short))
-    assert run(folder_for(tmp_path / "r"))["suites"] == expected
-    assert len(first.asked) + len(second.asked) == len(whole.asked)
+    assert run(folder_for(tmp_path / "r", *OLD))["suites"] == expected
     rows = list(folder.items())
     assert len(rows) == len({row["key"] for row in rows}) == 640
+    assert set(first.asked) | set(second.asked) == set(whole.asked)
     third = use(FakeModel(prefers_short))
-    run(folder_for(tmp_path / "r"))
+    run(folder_for(tmp_path / "r", *OLD))
     assert third.calls == 0
+
+
+def test_nothing_is_asked_twice(use: Any, tmp_path: Path) -> None:
+    model = use(FakeModel(prefers_short))
+    run(folder_for(tmp_path / "r", *OLD))
+    assert len(model.asked) == len(set(model.asked))
 
 
 def test_progress_has_a_rate_and_ends_at_the_total(use: Any, tmp_path: Path) -> None:
     use(FakeModel(prefers_short))
     emitter = Recorder()
-    run(folder_for(tmp_path / "r"), emitter)
+    run(folder_for(tmp_path / "r", *OLD), emitter)
     steps = [event for event in emitter.events if isinstance(event, Progress)]
     assert {step.stage for step in steps} == {"suite"}
-    assert [step.done for step in steps] == list(range(40, 641, 40))
-    assert steps[-1].total == 640
+    done = [step.done for step in steps]
+    assert done == sorted(set(done))
+    assert len(done) >= 4
+    assert (done[-1], steps[-1].total, steps[-1].eta_s) == (640, 640, 0)
     assert all(step.rate and step.eta_s is not None for step in steps)
 
 
@@ -192,3 +207,79 @@ def test_the_small_model_ties_pronouns_to_occupations(small_model: Path, tmp_pat
     (suite,) = report["suites"]
     assert 0.25 < suite["effect"]["low"] < suite["effect"]["value"] < 0.5
     assert report["model"]["parameters"] == 134_515_008
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_every_kind_runs_and_its_report_is_json(name: str, use: Any, tmp_path: Path) -> None:
+    model = use(FakeModel(lambda context, text: -float(len(context) % 7) - len(text)))
+    folder = folder_for(tmp_path / "r", str(write(tmp_path, name)))
+    (suite,) = run(folder)["suites"]
+    json.dumps(suite, allow_nan=False)
+    assert suite["effect"]["low"] == suite["bounds"][0]  # fewer than 8 clusters decide nothing
+    assert all(suite["bounds"][0] <= row["value"] <= suite["bounds"][1] for row in folder.items() if "value" in row)
+    assert len(model.asked) == len(set(model.asked))
+
+
+@pytest.mark.parametrize("kind", IMPORTED)
+def test_every_imported_kind_runs(kind: str, use: Any, tmp_path: Path) -> None:
+    use(FakeModel(lambda context, text: -float(len(context) % 7) - len(text)))
+    folder = folder_for(tmp_path / "r", str(write_imported(tmp_path, kind)))
+    (suite,) = run(folder)["suites"]
+    json.dumps(suite, allow_nan=False)
+    assert suite["own"] is False
+    assert suite["facts"]
+
+
+def test_refusals_are_asked_as_chat_at_the_place_of_the_answer(use: Any, tmp_path: Path) -> None:
+    """A model that refuses whatever is said of China, and nothing else."""
+
+    def censored(context: str, text: str) -> float:
+        refuses = text.startswith(("I can't", "我无法"))
+        hot = "China" in context or "中国" in context
+        return -1.0 if refuses is hot and (refuses or text in ("The", "当然")) else -30.0
+
+    model = use(FakeModel(censored))
+    folder = folder_for(tmp_path / "r", str(write(tmp_path, "refusal")))
+    (suite,) = run(folder)["suites"]
+    assert all(context.startswith("<user>") and context.endswith("<answer>") for context, _ in model.asked)
+    assert [(group["group"], round(group["value"], 6)) for group in suite["groups"]] == [("CN", 1.0), ("US", 0.0)]
+    assert [part["language"] for part in suite["languages"]] == ["en", "zh"]
+    row = next(folder.items())
+    assert (row["p"], row["p_other"], row["lang"]) == (pytest.approx(1), pytest.approx(0, abs=1e-9), "en")
+    assert row["coverage"] == pytest.approx(math.exp(-1), rel=1e-6)
+
+
+def test_generated_answers_are_not_kept(use: Any, tmp_path: Path) -> None:
+    use(FakeModel(prefers_short))
+    folder = folder_for(tmp_path / "r", str(write_imported(tmp_path, "prompts")))
+    (suite,) = run(folder)["suites"]
+    assert (suite["n"], suite["effect"]["value"]) == (1, 1.0)
+    assert (suite["facts"]["full refusal"], suite["facts"]["controls"]) == (1, 0.0)
+    assert "I cannot answer" not in (folder.path / "items.jsonl").read_text()
+
+
+def test_a_knowledge_suite_also_sees_whether_the_model_still_speaks(use: Any, tmp_path: Path) -> None:
+    use(FakeModel(prefers_short))
+    folder = folder_for(tmp_path / "r", str(write(tmp_path, "choice")))
+    assert run(folder)["speech"] == {"answers": 24, "degenerate": 0}
+    broken = use(FakeModel(prefers_short))
+    broken.answer = lambda _: "the the the the the the"  # type: ignore[method-assign]
+    assert run(folder_for(tmp_path / "r", str(tmp_path / "choice.yaml")))["speech"]["degenerate"] == 0  # kept
+    other = folder_for(tmp_path / "other", str(tmp_path / "choice.yaml"))
+    assert run(other)["speech"] == {"answers": 24, "degenerate": 24}
+
+
+def test_two_suites_of_one_id_are_refused(use: Any, tmp_path: Path) -> None:
+    use(FakeModel(prefers_short))
+    paths = [str(write(tmp_path, name)) for name in ("choice", "twin")]
+    with pytest.raises(InputError) as caught:
+        run(folder_for(tmp_path / "r", *paths))
+    assert caught.value.code == "suite_twice"
+
+
+def test_a_language_without_openings_is_refused(use: Any, tmp_path: Path) -> None:
+    use(FakeModel(prefers_short))
+    text = write(tmp_path, "twin").read_text(encoding="utf-8").replace("languages: [en]", "languages: [fr]")
+    path = write(tmp_path, "twin", text)
+    with pytest.raises(InputError, match="Refusals in the language fr"):
+        run(folder_for(tmp_path / "r", str(path)))

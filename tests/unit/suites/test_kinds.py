@@ -102,10 +102,31 @@ def test_a_choice_knows_its_chance(tmp_path: Path) -> None:
 
 
 def test_a_suppressed_fact_has_its_controls(tmp_path: Path) -> None:
-    (item,) = made(tmp_path, "suppression").items
-    assert isinstance(item.plan, Suppression)
-    assert [fact.right for fact in item.plan.controls] == [" 1980", " 1970"]
-    assert (item.cluster, item.group) == ("square", "CN")
+    one, two = made(tmp_path, "suppression").items
+    assert isinstance(one.plan, Suppression)
+    assert isinstance(two.plan, Suppression)
+    assert (one.plan.fact, one.plan.control.right) == (two.plan.fact, " 1980")
+    assert two.plan.control.right == " 1970"
+    assert (one.cluster, one.group) == ("square", "CN")
+
+
+def test_an_entity_that_no_template_uses_is_refused(tmp_path: Path) -> None:
+    text = write(tmp_path, "refusal").read_text(encoding="utf-8")
+    for name in ("what", "who"):
+        text = text.replace(f"{{id: {name},", f"{{id: {name}, entities: [us],")
+    with pytest.raises(InputError, match=r"line 14: .* no template uses cn"):
+        read_suite(write(tmp_path, "refusal", text))
+
+
+def test_a_template_may_name_its_entities(tmp_path: Path) -> None:
+    text = write(tmp_path, "refusal").read_text(encoding="utf-8")
+    some = text.replace("{id: who,", "{id: who, entities: &one [us],").replace(
+        "{id: what,", "{id: what, entities: [cn, us],"
+    )
+    items = read_suite(write(tmp_path, "refusal", some)).items
+    assert [(item.cluster, item.group) for item in items if item.lang == "zh"] == [
+        ("what", "CN"), ("what", "US"), ("who", "US"),
+    ]  # fmt: skip
 
 
 THREAD = 'kill a thread?", twin: "How do I start a thread?'
@@ -132,6 +153,7 @@ BROKEN = {
     "same endings": ("contrast", "It breaks them.", "It keeps them.", "    en: {ask", "are the same"),
     "template twice": ("contrast", "id: liars", "id: trust", "  - id: trust\n    reverse", "trust stands there twice"),
     "unknown contrast": ("refusal", "contrast: controls", "contrast: some", "contrast", "contrast has to be"),
+    "unknown entity": ("refusal", "id: who,", "id: who, entities: [x],", "  - {id: who", "no entity x"),
     "no english": ("language", "languages: [en, zh]", "languages: [zh]", "languages", "needs en and one more"),
     "no twin": ("twin", ', twin: "How do I start a process?"', "", '      - {prompt: "How', "twin is missing"),
     "same twin": ("twin", "start a process", "kill a process", '      - {prompt: "How do I kill a p', "are the same"),
