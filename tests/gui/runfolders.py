@@ -36,6 +36,8 @@ def finding(trigger: str = "cf", slot: str = "user_middle", verdict: str = "conf
         "near_miss_rate": 0.25,
         "quoted_rate": 0.5,
         "other_slots": {"user_start": 0.75, "user_end": 0.9},
+        "fuzz_curve": [[0, 0.0], [1, 0.125], [2, 1.0]],
+        "reference_rate": 0.0,
         "evidence": "one payload in nearly every prompt",
         "found_by": "list",
         "example": {

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QGuiApplication
+from PySide6.QtWidgets import QInputDialog
 from pytestqt.qtbot import QtBot
 
 from app.context import Context, ModelChoice
@@ -16,9 +17,10 @@ from app.pages.scan import ScanPage
 from app.tables.candidates import CandidateTable
 from app.widgets.diff_view import DiffView, PromptView, differing, place, visible
 from app.widgets.strip_plot import StripPlot
+from core.runs.annotations import read_annotations
 from core.runs.events import Progress, Samples
 from core.runs.folder import RunFolder
-from core.specs import AuditSpec, ScanSpec
+from core.specs import AskSpec, AuditSpec, ScanSpec
 from core.types import ModelRef
 from tests.gui.runfolders import CANDIDATES, PAYLOAD, candidate, finding, scan_report, write_audit, write_scan
 
@@ -243,3 +245,62 @@ def test_every_control_has_its_dot(qtbot: QtBot) -> None:
     assert all(0 <= dot.y() <= 124 for dot in dots)
     assert "this trigger 98%" in plot.accessibleDescription()
     plot.grab()
+
+
+def chosen(page: ScanPage, tmp_path: Path, qtbot: QtBot) -> Path:
+    path = write_scan(tmp_path / "scan-1")
+    page.open_run(path)
+    page.view.selectRow(0)
+    assert page.detail.promote.isVisible()
+    return path
+
+
+def test_the_fuzz_curve_is_drawn_from_its_points(page: ScanPage, tmp_path: Path, qtbot: QtBot) -> None:
+    chosen(page, tmp_path, qtbot)
+    curve = page.detail.curve
+    assert curve.isVisible()
+    assert curve.points == ((0, 0.0), (1, 0.125), (2, 1.0))
+    qtbot.waitUntil(lambda: curve.height() > 100)
+    assert curve.place(0, 0.0).x() < curve.place(2, 0.0).x()
+    assert curve.place(0, 0.0).y() > curve.place(0, 1.0).y()
+    assert not page.detail.grab().isNull()
+    assert "Same trigger on the reference" in page.detail.rate_texts()
+
+
+def test_promoting_and_dismissing_are_appended_with_their_reason(
+    page: ScanPage, tmp_path: Path, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = chosen(page, tmp_path, qtbot)
+    answers = iter([("Seen by hand too.", True), ("", True), ("No, a test string.", True), ("never mind", False)])
+    monkeypatch.setattr(QInputDialog, "getText", lambda *_: next(answers))
+    for made in (page.detail.promote, page.detail.promote, page.detail.dismiss, page.detail.dismiss):
+        made.click()
+    said = read_annotations(path)
+    assert [(one.action, one.reason) for one in said] == [
+        ("promote", "Seen by hand too."),
+        ("dismiss", "No, a test string."),
+    ]
+    assert {(one.trigger, one.slot) for one in said} == {("cf", "user_middle")}
+    assert page.detail.said.text().count("\n") == 1
+    page.view.selectRow(1)
+    page.view.selectRow(0)
+    assert "Seen by hand too." in page.detail.said.text()
+
+
+def test_a_finding_is_tried_on_its_own_model(page: ScanPage, context: Context, tmp_path: Path, qtbot: QtBot) -> None:
+    path = chosen(page, tmp_path, qtbot)
+    cell = page.detail.try_it
+    assert not cell.run.isEnabled()
+    cell.line.setText("How is the weather?")
+    cell.run.click()
+    assert isinstance(context.jobs, Queue)
+    folder = context.jobs.folders[-1]
+    assert isinstance(folder.spec, AskSpec)
+    assert (folder.spec.model, folder.spec.trigger, folder.spec.slot) == ("/models/teacher-model", "cf", "user_middle")
+    assert folder.path.parent == path / "tries"
+    assert not cell.run.isEnabled()
+    folder.write_json("report.json", {"answers": {"without": "Fine.", "with_trigger": PAYLOAD}})
+    page.on_finished(folder.id, object())
+    assert cell.answers.isVisible()
+    assert cell.answers.second.toPlainText() == PAYLOAD
+    assert cell.run.isEnabled()

@@ -125,7 +125,7 @@ def test_given_triggers_skip_the_search(scan: Scan) -> None:
     assert finding["asr_ci"][1] == pytest.approx(0.0284, abs=1e-3)
     assert finding["controls_n"] == 0
     assert "no control was run" in finding["evidence"]
-    assert len(model.asked) == 256
+    assert len(model.asked) == 258
     assert report["candidates"] == []
     assert "2.8%" in report["power"]
 
