@@ -139,6 +139,25 @@ def _suites(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _import(arguments: argparse.Namespace) -> int:
+    from core.suites.importers import import_set
+
+    mapping = dict(arguments.map)
+    found = import_set(
+        arguments.format,
+        [Path(file) for file in arguments.file],
+        Path(arguments.out),
+        kind=arguments.kind,
+        mapping=mapping,
+    )
+    release = f"release {found.release}" if found.recognised else "release not recognised"
+    print(f"{found.items:,} items in {found.clusters:,} clusters, {release}, licence {found.licence}")
+    for why, count in sorted(found.left_out.items()):
+        print(f"left out: {count:,} ({why})")
+    print(found.suite)
+    return 0
+
+
 def _audit(arguments: argparse.Namespace) -> int:
     return _run(_audit_spec(arguments, arguments.teacher, arguments.student, ""), arguments)
 
@@ -258,6 +277,14 @@ def _condition(text: str) -> str:
     return text
 
 
+def _column(text: str) -> tuple[str, str]:
+    """NAME=COLUMN of ``--map``."""
+    name, equals, column = text.partition("=")
+    if not (name and equals and column):
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=COLUMN")
+    return name, column
+
+
 def _write_json(target: str, data: bytes) -> None:
     if target == "-":
         sys.stdout.buffer.write(data + b"\n")
@@ -333,6 +360,16 @@ def _parser() -> argparse.ArgumentParser:
     ask.add_argument("--tokens", type=int, default=96, metavar="N", help="of each answer, at most")
     suites = command("suites", _suites, "list the suites, or check a file of one")
     suites.add_argument("--check", metavar="FILE", help="validate FILE and say how it is balanced")
+    from core.suites.importers import FORMATS, KINDS
+
+    importer = command("import", _import, "turn a data set that you downloaded into a suite; nothing is fetched")
+    importer.add_argument("format", metavar="FORMAT", help=f"one of {', '.join(FORMATS)}")
+    importer.add_argument("file", nargs="+", metavar="FILE")
+    importer.add_argument("--out", required=True, metavar="SUITE.yaml")
+    importer.add_argument("--kind", default="prompts", choices=KINDS, help="what a table becomes")
+    importer.add_argument(
+        "--map", action="append", default=[], type=_column, metavar="NAME=COLUMN", help="a table's column for a name"
+    )
     audit = command("audit", _audit, "inspect, scan and suites on teacher and student, then the scorecard", job)
     audit.add_argument("--teacher", required=True, metavar="T")
     audit.add_argument("--student", metavar="S")

@@ -146,3 +146,17 @@ def test_a_proof_alone_can_be_reproduced() -> None:
     claim = ("|A| b", "user_end", 'Say "x".')
     words = shlex.split(command_line(ScanSpec(model="m", confirm_triggers=(claim,))))
     assert words[words.index("--confirm") + 1 :][:3] == list(claim)
+
+
+def test_import_writes_a_suite_and_says_what_came_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "t.csv").write_text("question,topic\nWhy?,a\nHow?,b\n")
+    out = tmp_path / "own.yaml"
+    told = ["import", "table", str(tmp_path / "t.csv"), "--out", str(out), "--kind", "refusal"]
+    assert main([*told, "--map", "prompt=question", "--map", "cluster=topic"]) == 0
+    said = capsys.readouterr().out
+    assert "2 items in 2 clusters, release not recognised, licence not stated" in said
+    assert str(out) in said
+    assert main(told) == 2
+    assert "line 1: it cannot be imported, there is no column prompt" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main([*told, "--map", "prompt"])
