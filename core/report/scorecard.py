@@ -38,7 +38,8 @@ class RiskRow(msgspec.Struct, frozen=True, kw_only=True):
     """One risk class. ``verdict`` is None when there is no student (one-column scorecard).
 
     ``effect`` names the measure and unit; ``margin`` is δ in that unit. ``expectation`` is the literature's, with its
-    grade, and ``agreement`` is ``agrees``, ``contradicts`` or ``cannot tell``.
+    grade, and ``agreement`` is ``agrees``, ``contradicts`` or ``cannot tell``. A row that is not ``primary`` is a
+    further suite of its class, and exploratory.
     """
 
     risk_class: str
@@ -57,6 +58,7 @@ class RiskRow(msgspec.Struct, frozen=True, kw_only=True):
     agreement: str = "cannot tell"
     evidence: str = ""
     limits: str = ""
+    primary: bool = True
 
 
 class FindingLine(msgspec.Struct, frozen=True, kw_only=True):
