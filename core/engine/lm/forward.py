@@ -21,6 +21,10 @@ class Forward:
             matrix product there; those are run whole, one row at a time when scoring.
         stateful: the model carries a recurrent state, which padding on the left would change.
         context_length: tokens the model can attend to, None where it does not say.
+        window: tokens that the shortest-sighted layer sees, None where every layer sees all.
+        vocabulary: number of logits.
+        exact: weights and activations are fp32.
+        places: whether it can be told where a token stands.
     """
 
     def __init__(self, model: Any) -> None:
@@ -30,8 +34,15 @@ class Forward:
         self.stateful = bool(getattr(model, "_is_stateful", False))
         length = getattr(self.config, "max_position_embeddings", None)
         self.context_length = length if isinstance(length, int) and length > 0 else None
+        self.window = _window(self.config)
+        self.vocabulary = int(self.config.vocab_size)
         self._takes = {part: set(inspect.signature(part.forward).parameters) for part in (self.backbone, model)}
+        self.places = "position_ids" in self._takes[self.backbone]
         self.separable = self._is_separable()
+
+    @property
+    def exact(self) -> bool:
+        return all(weight.dtype == torch.float32 for weight in self.causal.parameters())
 
     @property
     def device(self) -> torch.device:
@@ -41,6 +52,32 @@ class Forward:
     def hidden(self, **inputs: Any) -> torch.Tensor:
         """Hidden states (B, T, d) after the last norm."""
         return self._call(self.backbone, inputs).last_hidden_state
+
+    def tree(self, tokens: torch.Tensor, positions: torch.Tensor, sees: torch.Tensor, cache: Any) -> torch.Tensor:
+        """Hidden states (R, Q, d) of ``tokens`` (R, Q), each seeing what the bool mask ``sees`` (R, Q, past + Q) says.
+
+        Keys and values are appended to ``cache`` if there is one.
+        """
+        mask = sees[:, None].to(self.device)
+        if getattr(self.config, "_attn_implementation", "sdpa") != "sdpa":
+            dtype = self.causal.dtype
+            mask = torch.zeros(mask.shape, dtype=dtype, device=self.device).masked_fill(~mask, torch.finfo(dtype).min)
+        return self.hidden(
+            input_ids=tokens.to(self.device),
+            position_ids=positions.to(self.device),
+            attention_mask=mask,
+            use_cache=cache is not None,
+            **({} if cache is None else {"cache": cache}),
+        )
+
+    def padded(self, rows: list[list[int]]) -> torch.Tensor:
+        """Hidden states (B, T, d) of plain rows, padded on the right."""
+        width = max(map(len, rows))
+        inputs, mask = torch.zeros((2, len(rows), width), dtype=torch.long)
+        for at, ids in enumerate(rows):
+            inputs[at, : len(ids)] = torch.tensor(ids)
+            mask[at, : len(ids)] = 1
+        return self.hidden(input_ids=inputs.to(self.device), attention_mask=mask.to(self.device), use_cache=False)
 
     @torch.no_grad()
     def last_logits(self, **inputs: Any) -> torch.Tensor:
@@ -80,3 +117,14 @@ class Forward:
         with torch.no_grad():
             ours = self.head(self.hidden(input_ids=torch.tensor([ids], device=self.device), use_cache=False)[0])
         return ours.shape == whole.shape and bool((ours - whole).abs().max() <= _TOLERANCE * whole.abs().max())
+
+
+def _window(config: Any) -> int | None:
+    """Tokens that the shortest-sighted layer sees; layers of one config can differ (Gemma, Llama 4)."""
+    kinds = getattr(config, "layer_types", None) or []
+    sizes = []
+    if not kinds or "sliding_attention" in kinds:
+        sizes.append(getattr(config, "sliding_window", None))
+    if "chunked_attention" in kinds:
+        sizes.append(getattr(config, "attention_chunk_size", None))
+    return min((size for size in sizes if isinstance(size, int) and size > 0), default=None)

@@ -13,6 +13,8 @@ import torch
 from core.engine.lm import templates
 from core.engine.lm.batches import by_budget, shared_prefix
 from core.engine.lm.forward import HEAD_ROWS, Forward
+from core.engine.lm.packed import Branches, Extensions, Pairs, Prefix, Reads
+from core.engine.lm.selfcheck import check
 from core.engine.lm.slots import Placed, conversation, locate
 from core.errors import InputError
 from core.runs.events import Emitter
@@ -96,6 +98,7 @@ class LanguageModel:
             self.__dict__.pop("_forward", None)
         elif "_forward" not in self.__dict__ or self._forward.causal is not base:
             self._forward = Forward(base)
+            self._branches: Branches | None = None
 
     @property
     def device(self) -> torch.device:
@@ -228,6 +231,79 @@ class LanguageModel:
             picked.append((chosen - logits.logsumexp(1)).cpu())
             best.append((logits.argmax(1) == tokens).cpu())
         return torch.cat(picked), torch.cat(best)
+
+    # many branches of one prompt, in token ids
+
+    @torch.inference_mode()
+    def prefill(self, ids: Sequence[int]) -> Prefix:
+        """Read a prompt once, for any number of ``read``, ``continuations`` and ``extend``.
+
+        It is a moment of these weights: after a change of the model (an adapter, training) make a new one.
+        """
+        self._check_lengths([len(ids)])
+        return self._reader.prefill(ids)
+
+    @torch.inference_mode()
+    def read(
+        self,
+        prefix: Prefix,
+        branches: Sequence[Sequence[int]],
+        topk: int = 64,
+        *,
+        wanted: Sequence[int] = (),
+        emitter: Emitter | None = None,
+    ) -> Reads:
+        """What follows each branch: its ``topk`` most probable next tokens, the entropy, and log p of ``wanted``.
+
+        An empty branch is the prompt's own end. Cancelling is possible between packs.
+        """
+        self._check_branches([prefix], branches)
+        _check_predicted([prefix], all(map(len, branches)))
+        return self._reader.read(prefix, branches, topk, wanted, emitter)
+
+    @torch.inference_mode()
+    def continuations(
+        self, prefix: Prefix, branches: Sequence[tuple[Sequence[int], int]], *, emitter: Emitter | None = None
+    ) -> list[Pairs]:
+        """For each (branch, offset): log P of the branch's tokens from ``offset`` on, token by token, in nats.
+
+        The prompt predicts the first token; an empty prompt predicts nothing, so offsets then start at 1.
+        """
+        ids = [branch for branch, _ in branches]
+        self._check_branches([prefix], ids)
+        _check_predicted([prefix], all(offset >= 1 or not ids for ids, offset in branches))
+        return self._reader.continuations(prefix, branches, emitter)
+
+    @torch.inference_mode()
+    def extend(
+        self,
+        prefixes: Prefix | Sequence[Prefix],
+        branches: Sequence[Sequence[int]],
+        steps: int,
+        *,
+        emitter: Emitter | None = None,
+    ) -> Extensions:
+        """Extend each branch by ``steps`` tokens, end-of-answer tokens included: the most probable one each time.
+
+        With several prompts, one extension is grown for all: the token of the highest mean probability.
+        """
+        several = [prefixes] if isinstance(prefixes, Prefix) else list(prefixes)
+        self._check_branches(several, branches, steps)
+        _check_predicted(several, all(map(len, branches)))
+        return self._reader.extend(several, branches, steps, emitter)
+
+    @property
+    def _reader(self) -> Branches:
+        """Packed rows where they say what plain rows say; ``notes`` tell which, from first use on."""
+        if self._branches is None:
+            verdict = check(self._forward, self._tokenize)
+            self.notes = (*self.notes, verdict.note)
+            self._branches = Branches(self._forward, verdict.packs)
+        return self._branches
+
+    def _check_branches(self, prefixes: Sequence[Prefix], branches: Sequence[Sequence[int]], more: int = 0) -> None:
+        longest = max(map(len, branches), default=0) + more
+        self._check_lengths([len(prefix.ids) + longest for prefix in prefixes])
 
     def first_token_topk(self, texts: Sequence[str], k: int) -> list[list[TokenProbability]]:
         """The ``k`` most probable first tokens of the answer to each rendered prompt, best first."""
@@ -420,3 +496,9 @@ class LanguageModel:
             if token is not None and token != self.tokenizer.unk_token_id:
                 stop.add(token)
         return frozenset(token for token in stop if token is not None)
+
+
+def _check_predicted(prefixes: Sequence[Prefix], later: bool) -> None:
+    """``later``: nothing is read before the first token of a branch."""
+    if not later and not all(prefix.ids for prefix in prefixes):
+        raise ValueError("nothing predicts what comes first: the prompt is empty")
