@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from core.errors import InputError
 from core.suites import read_suite
@@ -486,3 +488,31 @@ def test_a_preview_without_columns_shows_what_there_is(tmp_path: Path) -> None:
     assert seen.rows == ()
     seen = preview("table", tmp_path / "t.csv", mapping={"prompt": "question"})
     assert dict(zip(seen.columns, seen.rows[0], strict=True))["prompt"] == "Why?"
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    name=st.sampled_from(sorted(MADE)),
+    cut=st.integers(0, 400),
+    width=st.integers(0, 12),
+    put=st.sampled_from(
+        [b"", b'"', b"\x00", b"[", b"}", b"\xff", b"\t", b",", b"null", b"\\ud800", b"\n1\n", b"-1e999", b"NaN"]
+    ),
+)
+def test_damaged_files_are_refused_or_read_and_never_fail(
+    name: str, cut: int, width: int, put: bytes, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("damaged")
+    files, first, _, _ = MADE[name]
+    made(folder, files)
+    whole = (folder / first).read_bytes()
+    cut %= max(1, len(whole))
+    (folder / first).write_bytes(whole[:cut] + put + whole[cut + width :])
+    said = "Read."
+    try:
+        import_set(name, [folder / first], folder / "out.yaml")
+        read_suite(folder / "out.yaml")
+    except InputError as error:
+        said = error.message
+    assert said.endswith(".")
+    assert "\n" not in said
