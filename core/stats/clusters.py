@@ -16,6 +16,8 @@ from scipy import stats
 
 BOOTSTRAP_FROM = 20
 """Below, quantiles of a studentised bootstrap are too wild; the t interval alone is used."""
+BOOTSTRAP_UP_TO = 2000
+"""Above, the skew of a mean has worn off, and resamples would take gigabytes."""
 BOOTSTRAP_TAIL = 0.8
 """Share of α that the bootstrap half may miss: at α itself it misses skewed effects on their heavy side in 3 % and not
 2.5 %, and a miss there is a false "absent"."""
@@ -25,7 +27,8 @@ EXACT_UP_TO = 17
 """2^17 sign flips are enumerated; above, they are drawn."""
 UNDEFINED_AT_MOST = 0.025
 """A ratio may be undefined (0/0) in this share of resamples; beyond, nothing is concluded from it."""
-_CELLS = 1 << 20  # resamples × clusters held at once
+_CELLS = 1 << 20  # resamples × clusters worked on at once
+_RESAMPLED = 1 << 22  # resamples × clusters kept
 
 Statistic = Callable[[np.ndarray], np.ndarray]
 """(…, K) sums over items → (…) values of the metric; undefined is NaN."""
@@ -82,10 +85,10 @@ def cluster_metric(
 
     - G ≥ 8: θ ± t_ν · e. ν = (Σ v)²/Σ v² − 1 (Satterthwaite) counts unequal clusters as fewer: v_g = a·m_g + b·m_g² is
       the variance that a cluster of m_g items adds, a, b ≥ 0 fitted to the influences θ₍g₎ − θ. Equal sizes: ν = G − 1.
-    - G ≥ 20: the hull of that with the studentised bootstrap (θ − T₁₋κα/2 · e, θ − Tκα/2 · e) (Hall 1992, §3.3),
-      which follows the skew of rare, clumped events; κ = 0.8. T are quantiles of (t_ν/t_{G−1}) · (θ* − θ)/e*, each draw
-      with its own jackknife e*. Where few clusters differ, draws without spread make T infinite; so T·e is at most
-      t_ν · e plus what the rule of three leaves to clusters not seen (q · way to the bound, see
+    - 20 ≤ G ≤ 2,000: the hull of that with the studentised bootstrap (θ − T₁₋κα/2 · e, θ − Tκα/2 · e) (Hall 1992,
+      §3.3), which follows the skew of rare, clumped events; κ = 0.8. T are quantiles of (t_ν/t_{G−1}) · (θ* − θ)/e*,
+      each draw with its own jackknife e*. Where few clusters differ, draws without spread make T infinite; so T·e is
+      at most t_ν · e plus what the rule of three leaves to clusters not seen (q · way to the bound, see
       :func:`cluster_bootstrap`).
     - G < 8, or a metric that is undefined too often: the whole range, ``bounds`` or (−inf, inf), which decides nothing.
     """
@@ -117,7 +120,7 @@ def interval_of_sums(
         return Interval(value, value - unseen * (value - low), value + unseen * (high - value), n, groups)
     error, degrees = _jackknife(influence), _degrees(influence, sizes)
     below = above = float(stats.t.ppf(0.5 + level / 2, degrees))
-    if groups >= BOOTSTRAP_FROM:
+    if BOOTSTRAP_FROM <= groups <= BOOTSTRAP_UP_TO:
         scaled = _studentised(sums, statistic, value, error, degrees, (low, high), draws, seed)
         if scaled is None:
             return Interval(value, low, high, n, groups)
@@ -163,11 +166,11 @@ def p_of_sums(
     error, degrees = _jackknife(influence), _degrees(influence, sizes)
     reach = value / error
     p = 2 * float(stats.t.sf(abs(reach), degrees))
-    if groups >= BOOTSTRAP_FROM:
+    if BOOTSTRAP_FROM <= groups <= BOOTSTRAP_UP_TO:
         scaled = _studentised(sums, mean_of_sums, value, error, degrees, bounds or (-np.inf, np.inf), draws, seed)
         assert scaled is not None  # a mean is always defined
         beyond = scaled >= reach if reach > 0 else scaled <= reach
-        p = max(p, 2 / BOOTSTRAP_TAIL * (float(beyond.sum()) + 1) / (draws + 1))
+        p = max(p, 2 / BOOTSTRAP_TAIL * (float(beyond.sum()) + 1) / (len(scaled) + 1))
     return min(1.0, p)
 
 
@@ -225,6 +228,7 @@ def _studentised(
 ) -> np.ndarray | None:
     """T of ``draws`` resamples of clusters, widened and capped as said above; None if too many are undefined."""
     groups, columns = len(sums), sums.T[:, None, :]  # (K, 1, G)
+    draws = min(draws, max(2000, _RESAMPLED // groups))
     scaled = np.empty(draws)
     counts = _resamples(groups, draws, seed)
     for start in range(0, draws, step := max(1, _CELLS // groups)):
@@ -250,7 +254,7 @@ def _studentised(
     return np.clip(usable * t / float(stats.t.ppf(0.975, groups - 1)), -caps[1], caps[0])
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=4)
 def _resamples(groups: int, draws: int, seed: int) -> np.ndarray:
     """(draws, G) counts; the same for teacher, student and difference, which also makes a second call cheap."""
     generator = np.random.default_rng(seed)
