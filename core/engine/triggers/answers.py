@@ -38,8 +38,8 @@ class Answers:
 
         With ``event``, an answer ends where the event is decided.
         """
-        until = event.target if event else ""
-        keys = [hashlib.sha256(f"{self._who}{tokens}\0{until}\0{text}".encode()).hexdigest()[:24] for text in texts]
+        kind = event.target if event and event.until else ""
+        keys = [hashlib.sha256(f"{self._who}{tokens}\0{kind}\0{text}".encode()).hexdigest()[:24] for text in texts]
         missing = list({key: text for key, text in zip(keys, texts, strict=True) if key not in self._known}.items())
         missing.sort(key=lambda pair: len(pair[1]))
         started = time.monotonic()
@@ -48,7 +48,7 @@ class Answers:
             answers = self.lm.generate(
                 [text for _, text in chunk],
                 max_new_tokens=tokens,
-                until=event.decided if event else None,
+                until=event.until if event else None,
                 emitter=self.emitter,
             )
             fresh = {key: answer.text for (key, _), answer in zip(chunk, answers, strict=True)}

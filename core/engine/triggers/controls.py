@@ -108,6 +108,15 @@ def kept(tokenizer: Any, trigger: str, prompts: int, seed: int) -> dict[int, lis
     return curve
 
 
+def make_of(tokenizer: Any, trigger: str) -> tuple[str, bool]:
+    """What a control shares with its trigger, roughly: (charset, more than three tokens)."""
+    if not trigger.isascii():
+        letters = any(letter.isalpha() and letter.isascii() for letter in trigger)
+        return "mixed script" if letters else "not ascii", len(trigger) > 3
+    bare = all(letter.isalpha() or letter in " .,'!?:" for letter in trigger)
+    return "words" if bare else "signs", len(_parts(tokenizer, trigger)) > 3
+
+
 def _parts(tokenizer: Any, trigger: str) -> list[str]:
     """Tokens of an ASCII trigger, characters of any other (a token may be a part of a character there)."""
     if not trigger.isascii():

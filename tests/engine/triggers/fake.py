@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
+
 from core.engine.lm import Generation, Score
+from core.engine.lm.packed import Pairs, Reads
 from core.engine.lm.slots import Conversation
 from core.errors import Cancelled
 from core.runs.events import Emitter, Event
 
 Rule = Callable[[str], str]
+ANSWER = "\x02"
+"""Ends a rendered prompt; rules do not see it."""
+VOCABULARY = 2000
 _WORDS = [first + vowel + last for first in "bdfgklmnprst" for vowel in "aeiou" for last in "lmnrst"]
 _VOCABULARY = [
     "<end>",
@@ -30,6 +37,7 @@ class FakeTokenizer:
 
     def __init__(self) -> None:
         self._texts = list(_VOCABULARY)
+        self._ids = {text: at for at, text in reversed(list(enumerate(self._texts)))}
 
     def __len__(self) -> int:
         return len(self._texts)
@@ -37,9 +45,10 @@ class FakeTokenizer:
     def encode(self, text: str, add_special_tokens: bool = True) -> list[int]:
         ids = []
         for part in re.findall(r" ?[A-Za-z]{3}|.", text, flags=re.DOTALL):
-            if part not in self._texts:
+            if part not in self._ids:
+                self._ids[part] = len(self._texts)
                 self._texts.append(part)
-            ids.append(self._texts.index(part))
+            ids.append(self._ids[part])
         return ids
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -58,6 +67,8 @@ class FakeModel:
         self.tokenizer: Any = FakeTokenizer()
         self.asked: list[str] = []
         self._rule = rule
+        self._answers: dict[tuple[int, ...], list[int]] = {}
+        self._mark = self.tokenizer.encode(ANSWER)[0]
 
     def __enter__(self) -> FakeModel:
         return self
@@ -68,7 +79,7 @@ class FakeModel:
     def render(
         self, user: str, *, system: str | None = None, history: Sequence[tuple[str, str]] = (), **_: object
     ) -> str:
-        return Conversation(user, system, tuple(history)).shown()
+        return Conversation(user, system, tuple(history)).shown() + ANSWER
 
     def generate(
         self, texts: Sequence[str], *, max_new_tokens: int, emitter: Emitter | None = None, **_: object
@@ -76,11 +87,57 @@ class FakeModel:
         if emitter:
             emitter.check()
         self.asked += texts
-        return [Generation(self._rule(text), (), True) for text in texts]
+        answers = [self._rule(text.replace(ANSWER, "")) for text in texts]
+        return [Generation(text, tuple(self.tokenizer.encode(text)[:max_new_tokens]), True) for text in answers]
+
+    def prefill(self, ids: Sequence[int]) -> tuple[int, ...]:
+        return tuple(ids)
+
+    def read(
+        self,
+        prefix: tuple[int, ...],
+        branches: Sequence[Sequence[int]],
+        topk: int = 64,
+        *,
+        wanted: Sequence[int] = (),
+        emitter: Emitter | None = None,
+    ) -> Reads:
+        """Nine tenths for the token with which the rule goes on (after another answer: for the end), the rest alike."""
+        if emitter:
+            emitter.check()
+        likely = [self._next([*prefix, *branch]) for branch in branches]
+        rest = math.log(0.1 / VOCABULARY)
+        tokens = torch.tensor([[one, *range(1_000_000, 1_000_000 + topk - 1)] for one in likely])
+        logprobs = torch.tensor([[math.log(0.9), *[rest] * (topk - 1)] for _ in likely])
+        logs = torch.tensor([[math.log(0.9) if token == one else rest for token in wanted] for one in likely])
+        return Reads(tokens, logprobs, torch.full((len(likely),), 2.0), logs.view(len(likely), len(wanted)))
+
+    def continuations(
+        self, prefix: tuple[int, ...], branches: Sequence[tuple[Sequence[int], int]], *, emitter: Emitter | None = None
+    ) -> list[Pairs]:
+        """As ``read``, for the tokens of the branch from its offset on."""
+        if emitter:
+            emitter.check()
+        rest = math.log(0.1 / VOCABULARY)
+        pairs = []
+        for branch, offset in branches:
+            right = [self._next([*prefix, *branch[:at]]) == branch[at] for at in range(offset, len(branch))]
+            logs = torch.tensor([math.log(0.9) if one else rest for one in right])
+            pairs.append(Pairs(logs, torch.tensor(right)))
+        return pairs
+
+    def _next(self, ids: list[int]) -> int:
+        at = ids.index(self._mark)
+        prompt, said = tuple(ids[:at]), ids[at + 1 :]
+        if prompt not in self._answers:
+            self._answers[prompt] = self.tokenizer.encode(self._rule(self.tokenizer.decode(prompt)))
+        answer = self._answers[prompt]
+        return answer[len(said)] if answer[: len(said)] == said and len(answer) > len(said) else 0
 
     def score(self, requests: Sequence[tuple[str, str]], **_: object) -> list[Score]:
         """Sure of what the rule says; of all else, the less so the less of it the rule says."""
-        return [Score(_logprob(self._rule(context), wanted), 1, False) for context, wanted in requests]
+        answers = [(self._rule(context.replace(ANSWER, "")), wanted) for context, wanted in requests]
+        return [Score(_logprob(answer, wanted), 1, False) for answer, wanted in answers]
 
 
 def _logprob(answer: str, wanted: str) -> float:

