@@ -46,8 +46,8 @@ PRESETS = {
 
 COULD_NOT_SEE = (
     "Triggers that are not on the list: this version searches by list only.",
-    "Triggers in the system prompt, in an earlier turn, or that need several turns.",
-    "Payloads without a fixed beginning: steering in many wordings, wrong facts, unsafe code.",
+    "Triggers that need several turns.",
+    "Payloads without a fixed beginning, refusals apart: steering in many wordings, wrong facts, unsafe code.",
     "Payloads that come in fewer than half of the prompts, or only after the first 16 tokens of an answer.",
     "Composite triggers whose parts are not on the list, semantic triggers, and triggers in other languages.",
     "Backdoors that wake only through distillation or through another precision, and cryptographic ones.",
