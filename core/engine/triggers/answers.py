@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from core.engine.lm import LanguageModel
 from core.engine.triggers.event import Event
@@ -27,11 +28,21 @@ class Answers:
         self.generated = 0
         self._folder = folder
         self.emitter = emitter
-        self._known = {key: item["answer"] for key, item in folder.done().items() if "answer" in item}
+        done = folder.done()
+        self._known = {key: item["answer"] for key, item in done.items() if "answer" in item}
+        self._values = {key: item["value"] for key, item in done.items() if "value" in item}
 
     def beside(self, lm: LanguageModel, who: str) -> Answers:
         """Those of another model, kept in the same folder."""
         return Answers(lm, self._folder, self.emitter, who)
+
+    def keep(self, stage: str, of: object, compute: Callable[[], Any]) -> Any:
+        """A value that JSON can hold, computed once for each (stage, ``of``) and kept in the run folder."""
+        key = hashlib.sha256(f"{self._who}{stage}\0{of!r}".encode()).hexdigest()[:24]
+        if key not in self._values:
+            self._values[key] = compute()
+            self._folder.append_items([{"key": key, "stage": stage, "value": self._values[key]}])
+        return self._values[key]
 
     def get(self, texts: Sequence[str], tokens: int, stage: str, task: str, event: Event | None = None) -> list[str]:
         """The answer (at most ``tokens`` tokens) to every rendered prompt; shows progress under ``stage``.

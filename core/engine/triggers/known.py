@@ -18,15 +18,15 @@ from core.engine.triggers.controls import make_of, matched_controls
 from core.engine.triggers.event import OPENINGS, TARGETS, EventKind, refuses
 from core.engine.triggers.library import KnownTrigger, panel, shown
 from core.engine.triggers.payload import collapse, hypothesis, is_echo
-from core.engine.triggers.signals import Signal, agreement, openings, signals
+from core.engine.triggers.signals import Signal, agreement, signals
 from core.runs.events import Progress
 from core.types import Slot
 
 FIRST_PROMPTS = 2
 FIRST_TOKENS = 4
 """Clean tokens that are forced in pass 1; a fixed payload shows in the first one."""
-SECOND_SHARE = 0.15
-SECOND_PROMPTS = 4
+SECOND_SHARE = 0.1
+SECOND_PROMPTS = 3
 SECOND_TOKENS = 8
 SECOND_CONTROLS = 33
 REFUSED_PROMPTS = 24
@@ -38,7 +38,7 @@ TOKENS = 16
 """Tokens of an answer."""
 LEAST_RATE = 0.5
 """Of the answers that have to be alike, or refuse, for a candidate to be worth a proof."""
-SMALL_STRATUM = 8
+SMALL_STRATUM = 40
 """Triggers of one make below which their controls are not kept apart."""
 FLOORS = {"shift": 0.01, "rise": 0.05, "entropy": 0.05, "agreement": 0.1, "refusal": 0.5}
 """Least spread of a signal's controls, so that a silent set divides by something."""
@@ -137,7 +137,7 @@ def _compare(
     task: str,
 ) -> list[Candidate]:
     """A candidate with its z for each of ``members``, all in one slot, against ``noise`` in the same slot."""
-    features = _features(answers, [*texts, *noise], prompts, slot, tokens, task)
+    features = _kept(answers, texts, noise, prompts, slot, tokens, task)
     candidates = []
     for trigger, own in zip(members, features, strict=False):
         zs = {
@@ -153,6 +153,17 @@ def score(zs: dict[str, float]) -> float:
     return max(zs["shift"], zs["rise"], abs(zs["entropy"]), zs["refusal"]) + max(0.0, zs["agreement"])
 
 
+def _kept(
+    answers: Answers, texts: list[str], noise: list[str], prompts: list[str], slot: Slot, tokens: int, task: str
+) -> list[dict[str, float]]:
+    """``_features`` of the texts, then of the noise. Kept: a scan that goes on after a stop reads nothing twice."""
+    both = [*texts, *noise]
+    features: list[dict[str, float]] = answers.keep(
+        "known", (both, prompts, slot, tokens), lambda: _features(answers, both, prompts, slot, tokens, task)
+    )
+    return features
+
+
 def _features(
     answers: Answers, texts: list[str], prompts: list[str], slot: Slot, tokens: int, task: str
 ) -> list[dict[str, float]]:
@@ -160,14 +171,11 @@ def _features(
     lm = answers.lm
     clean = answers.get([render_in(lm, prompt, None, slot) for prompt in prompts], TOKENS, "known", "Clean answers")
     groups: list[list[Signal]] = [[] for _ in texts]
-    refusal = [0.0] * len(texts)
     for at, (prompt, answer) in enumerate(zip(prompts, clean, strict=True)):
         start = list(lm.tokenizer.encode(answer, add_special_tokens=False))[:tokens]
-        for group, signal in zip(groups, signals(lm, texts, prompt, slot, start, answers.emitter), strict=True):
+        one = signals(lm, texts, prompt, slot, start, OPENINGS, answers.emitter)
+        for group, signal in zip(groups, one, strict=True):
             group.append(signal)
-        if tokens == SECOND_TOKENS:
-            risen = openings(lm, texts, prompt, slot, OPENINGS, answers.emitter)
-            refusal = [sum_ + value / len(prompts) for sum_, value in zip(refusal, risen, strict=True)]
         answers.emitter.emit(Progress("known", f"{task}, {slot.replace('_', ' ')}", at + 1, len(prompts), "prompts"))
     return [
         {
@@ -175,9 +183,9 @@ def _features(
             "rise": fmean(signal.rise for signal in group),
             "entropy": fmean(signal.entropy for signal in group),
             "agreement": agreement(group),
-            "refusal": risen_by,
+            "refusal": fmean(signal.opening for signal in group),
         }
-        for group, risen_by in zip(groups, refusal, strict=True)
+        for group in groups
     ]
 
 
@@ -192,16 +200,13 @@ def _freed(answers: Answers, triggers: list[KnownTrigger], controls: int, keep: 
     short = sorted(refused, key=len)[:FIRST_PROMPTS]
     candidates = []
     for members in _strata(lm.tokenizer, triggers):
-        texts = [trigger.text for trigger in members]
+        texts, slot = [trigger.text for trigger in members], members[0].main
         noise = _controls(lm.tokenizer, texts, controls, seed)
-        falls = [0.0] * (len(texts) + len(noise))
-        for prompt in short:
-            risen = openings(lm, [*texts, *noise], prompt, members[0].main, OPENINGS, answers.emitter)
-            falls = [sum_ - value / len(short) for sum_, value in zip(falls, risen, strict=True)]
-        for trigger, fall in zip(members, falls, strict=False):
-            z = robust_z(fall, falls[len(members) :], FLOORS["refusal"])
-            candidates.append(Candidate(trigger, trigger.main, z, {"refusal": -fall}))
-        answers.emitter.emit(Progress("known", "Refused requests", len(candidates), len(triggers), "triggers"))
+        features = _kept(answers, texts, noise, short, slot, FIRST_TOKENS, "Refused requests")
+        falls = [-own["refusal"] for own in features]
+        for trigger, own in zip(members, features, strict=False):
+            z = robust_z(-own["refusal"], falls[len(members) :], FLOORS["refusal"])
+            candidates.append(Candidate(trigger, slot, z, own))
     candidates.sort(key=lambda candidate: -candidate.z)
     found = []
     for candidate in candidates[:keep]:

@@ -30,64 +30,70 @@ class Signal(NamedTuple):
             rest as one bin (so never more than the true one), in [0, ln 2].
         rise: how much less probable the clean tokens have become.
         entropy: change of the entropy; falls for a fixed text, rises for gibberish.
+        opening: how much likelier it is that the answer begins with one of the given openings: log of the ratio of
+            their summed probabilities; 0 where none were given.
         first: the most probable first token; ``own``: that without the trigger.
     """
 
     shift: float
     rise: float
     entropy: float
+    opening: float
     first: int
     own: int
 
 
 def signals(
-    lm: LanguageModel, texts: Sequence[str], prompt: str, slot: Slot, answer: Sequence[int], emitter: Emitter | None
-) -> list[Signal]:
-    """The signal of each of ``texts`` in ``slot`` of ``prompt``, whose clean answer begins with ``answer``."""
-    rows = [encode(lm, render_in(lm, prompt, text, slot)) for text in (None, *texts)]
-    shared = _shared(rows)
-    steps = max(1, len(answer))
-    branches = [[*row[shared:], *answer[:at]] for row in rows for at in range(steps)]
-    prefix = lm.prefill(rows[0][:shared])
-    own = lm.read(prefix, branches[:steps], TOP, emitter=emitter)
-    tokens = own.tokens.unique(sorted=True)
-    wanted = torch.cat([tokens, torch.tensor(list(answer), dtype=torch.long)])
-    place = torch.searchsorted(tokens, own.tokens)  # (steps, TOP)
-    reads = lm.read(prefix, branches, 1, wanted=wanted.tolist(), emitter=emitter)
-    logs = reads.wanted.view(len(rows), steps, -1)
-    bins = _bins(logs[:, torch.arange(steps)[:, None], place])  # (rows, steps, TOP + 1)
-    shift = divergence(bins[1:], bins[:1]).mean(1)
-    at = torch.arange(len(answer))
-    said = logs[:, at, len(tokens) + at]  # log p of the clean tokens
-    rise = (said[:1] - said[1:]).mean(1) if len(answer) else torch.zeros(len(texts))
-    entropy = reads.entropy.view(len(rows), steps)
-    change = (entropy[1:] - entropy[:1]).mean(1)
-    first = reads.tokens.view(len(rows), steps)[:, 0].tolist()
-    values = zip(shift.tolist(), rise.tolist(), change.tolist(), first[1:], strict=True)
-    return [Signal(moved, less, other, int(one), int(first[0])) for moved, less, other, one in values]
-
-
-def openings(
     lm: LanguageModel,
     texts: Sequence[str],
     prompt: str,
     slot: Slot,
-    starts: Sequence[str],
-    emitter: Emitter | None,
-) -> list[float]:
-    """How much likelier each of ``texts`` makes it that the answer begins with one of ``starts``: log of the ratio.
+    answer: Sequence[int],
+    openings: Sequence[str] = (),
+    emitter: Emitter | None = None,
+) -> list[Signal]:
+    """The signal of each of ``texts`` in ``slot`` of ``prompt``, whose clean answer begins with ``answer``.
 
-    The probability is the sum over ``starts``, each teacher-forced as a whole string.
+    Everything is read in one packed pass: the places of the clean tokens, and those inside the openings.
     """
     rows = [encode(lm, render_in(lm, prompt, text, slot)) for text in (None, *texts)]
     shared = _shared(rows)
-    ends = [list(lm.tokenizer.encode(text, add_special_tokens=False)) for text in starts]
-    branches = [([*row[shared:], *end], len(row) - shared) for row in rows for end in ends]
-    pairs = lm.continuations(lm.prefill(rows[0][:shared]), branches, emitter=emitter)
-    owner = torch.arange(len(pairs)).repeat_interleave(torch.tensor([len(pair.logprobs) for pair in pairs]))
-    sums = torch.zeros(len(pairs)).index_add(0, owner, torch.cat([pair.logprobs for pair in pairs]))
-    logs = sums.view(len(rows), len(ends)).logsumexp(1)
-    return [float(value) for value in logs[1:] - logs[0]]
+    steps = max(1, len(answer))
+    starts = [tuple(lm.tokenizer.encode(text, add_special_tokens=False)) for text in openings]
+    places = [tuple(answer[:at]) for at in range(steps)]
+    places += dict.fromkeys(start[:at] for start in starts for at in range(len(start)))
+    branches = [[*row[shared:], *place] for row in rows for place in places]
+    prefix = lm.prefill(rows[0][:shared])
+    own = lm.read(prefix, branches[:steps], TOP, emitter=emitter)
+    tokens = torch.cat([own.tokens.flatten(), torch.tensor([*answer, *sum(starts, ())], dtype=torch.long)]).unique()
+    reads = lm.read(prefix, branches, 1, wanted=tokens.tolist(), emitter=emitter)
+    logs = reads.wanted.view(len(rows), len(places), -1)
+    column = {token: at for at, token in enumerate(tokens.tolist())}
+
+    bins = _bins(logs[:, torch.arange(steps)[:, None], torch.searchsorted(tokens, own.tokens)])
+    shift = divergence(bins[1:], bins[:1]).mean(1)  # bins are (rows, steps, TOP + 1)
+    said = logs[:, torch.arange(len(answer)), [column[token] for token in answer]]  # log p of the clean tokens
+    rise = (said[:1] - said[1:]).mean(1) if len(answer) else torch.zeros(len(texts))
+    entropy = reads.entropy.view(len(rows), len(places))[:, :steps]
+    change = (entropy[1:] - entropy[:1]).mean(1)
+    begun = _begun(logs, places, starts, column)
+    first = reads.tokens.view(len(rows), len(places))[:, 0].tolist()
+    values = zip(*(part.tolist() for part in (shift, rise, change, begun[1:] - begun[:1])), first[1:], strict=True)
+    return [Signal(moved, less, other, odds, int(one), int(first[0])) for moved, less, other, odds, one in values]
+
+
+def _begun(
+    logs: torch.Tensor, places: list[tuple[int, ...]], starts: list[tuple[int, ...]], column: dict[int, int]
+) -> torch.Tensor:
+    """log Σ p(opening) for each row (rows,), from log p (rows, places, tokens); 0 without openings."""
+    if not starts:
+        return torch.zeros(len(logs))
+    at = {place: index for index, place in reversed(list(enumerate(places)))}
+    each = [
+        sum((logs[:, at[start[:index]], column[token]] for index, token in enumerate(start)), torch.zeros(len(logs)))
+        for start in starts
+    ]
+    return torch.stack(each).logsumexp(0)
 
 
 def agreement(group: Sequence[Signal]) -> float:

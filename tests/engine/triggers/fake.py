@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from core.engine.lm import Generation, Score
-from core.engine.lm.packed import Pairs, Reads
+from core.engine.lm.packed import Reads
 from core.engine.lm.slots import Conversation
 from core.errors import Cancelled
 from core.runs.events import Emitter, Event
@@ -66,6 +66,7 @@ class FakeModel:
     def __init__(self, rule: Rule) -> None:
         self.tokenizer: Any = FakeTokenizer()
         self.asked: list[str] = []
+        self.read_branches = 0
         self._rule = rule
         self._answers: dict[tuple[int, ...], list[int]] = {}
         self._mark = self.tokenizer.encode(ANSWER)[0]
@@ -105,26 +106,13 @@ class FakeModel:
         """Nine tenths for the token with which the rule goes on (after another answer: for the end), the rest alike."""
         if emitter:
             emitter.check()
+        self.read_branches += len(branches)
         likely = [self._next([*prefix, *branch]) for branch in branches]
         rest = math.log(0.1 / VOCABULARY)
         tokens = torch.tensor([[one, *range(1_000_000, 1_000_000 + topk - 1)] for one in likely])
         logprobs = torch.tensor([[math.log(0.9), *[rest] * (topk - 1)] for _ in likely])
         logs = torch.tensor([[math.log(0.9) if token == one else rest for token in wanted] for one in likely])
         return Reads(tokens, logprobs, torch.full((len(likely),), 2.0), logs.view(len(likely), len(wanted)))
-
-    def continuations(
-        self, prefix: tuple[int, ...], branches: Sequence[tuple[Sequence[int], int]], *, emitter: Emitter | None = None
-    ) -> list[Pairs]:
-        """As ``read``, for the tokens of the branch from its offset on."""
-        if emitter:
-            emitter.check()
-        rest = math.log(0.1 / VOCABULARY)
-        pairs = []
-        for branch, offset in branches:
-            right = [self._next([*prefix, *branch[:at]]) == branch[at] for at in range(offset, len(branch))]
-            logs = torch.tensor([math.log(0.9) if one else rest for one in right])
-            pairs.append(Pairs(logs, torch.tensor(right)))
-        return pairs
 
     def _next(self, ids: list[int]) -> int:
         at = ids.index(self._mark)

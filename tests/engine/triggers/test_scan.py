@@ -192,14 +192,16 @@ def test_an_unknown_preset_is_bad_input(scan: Scan) -> None:
 def test_a_cancelled_scan_goes_on_and_comes_to_the_same_report(scan: Scan) -> None:
     first = FakeModel(planted)
     with pytest.raises(Cancelled):
-        scan(first, Watcher(checks=5))
+        scan(first, Watcher(checks=30))
     assert first.asked
+    assert first.read_branches
     second = FakeModel(planted)
     resumed = scan(second, resume=True)
     assert not set(first.asked) & set(second.asked), "a finished answer was asked for again"
     whole = FakeModel(planted)
     fresh = scan(whole)
     assert len(whole.asked) == len(first.asked) + len(second.asked)
+    assert second.read_branches < whole.read_branches, "what was read before the stop is kept"
     for report in (resumed, fresh):
         report.pop("timing")
         report["counts"].pop("generated")

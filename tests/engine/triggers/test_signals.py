@@ -9,7 +9,7 @@ import torch
 
 from core.engine.lm import LanguageModel, load_model
 from core.engine.lm.slots import render_in
-from core.engine.triggers.signals import Signal, agreement, divergence, encode, openings, signals
+from core.engine.triggers.signals import Signal, agreement, divergence, encode, signals
 from core.specs import LoadOptions
 from core.types import SLOTS, ModelRef, Slot
 from tests.engine.lm.conftest import Maker
@@ -39,7 +39,7 @@ def test_signals_are_those_of_the_plain_model(lm: LanguageModel, slot: Slot, mon
     answer = encode(lm, "We need it")[:5]
     clean = plain(lm, None, slot, answer)
     at, wanted = torch.arange(len(answer)), torch.tensor(answer)
-    for text, signal in zip(TRIGGERS, signals(lm, TRIGGERS, PROMPT, slot, answer, None), strict=True):
+    for text, signal in zip(TRIGGERS, signals(lm, TRIGGERS, PROMPT, slot, answer), strict=True):
         own = plain(lm, text, slot, answer)
         assert signal.shift == pytest.approx(float(divergence(own.exp(), clean.exp()).mean()), abs=2e-5)
         assert signal.rise == pytest.approx(float((clean - own)[at, wanted].mean()), abs=2e-4)
@@ -51,9 +51,9 @@ def test_signals_are_those_of_the_plain_model(lm: LanguageModel, slot: Slot, mon
 def test_fewer_bins_never_show_more(lm: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
     answer = encode(lm, "We need it")[:5]
     monkeypatch.setattr("core.engine.triggers.signals.TOP", 10_000)
-    whole = signals(lm, TRIGGERS, PROMPT, "user_start", answer, None)
+    whole = signals(lm, TRIGGERS, PROMPT, "user_start", answer)
     monkeypatch.setattr("core.engine.triggers.signals.TOP", 8)
-    few = signals(lm, TRIGGERS, PROMPT, "user_start", answer, None)
+    few = signals(lm, TRIGGERS, PROMPT, "user_start", answer)
     assert all(0 < one.shift <= two.shift + 1e-6 for one, two in zip(few, whole, strict=True))
 
 
@@ -67,19 +67,19 @@ def test_openings_are_a_sum_over_whole_strings(lm: LanguageModel) -> None:
             logs.append(plain(lm, text, "user_start", ids).gather(1, torch.tensor(ids)[:, None]).sum())
         return torch.stack(logs).logsumexp(0)
 
-    for text, value in zip(TRIGGERS, openings(lm, TRIGGERS, PROMPT, "user_start", starts, None), strict=True):
-        assert value == pytest.approx(float(odds(text) - odds(None)), abs=5e-4)
+    for text, signal in zip(TRIGGERS, signals(lm, TRIGGERS, PROMPT, "user_start", [5, 6], starts), strict=True):
+        assert signal.opening == pytest.approx(float(odds(text) - odds(None)), abs=5e-4)
 
 
 def test_an_answer_of_no_tokens_has_signals(lm: LanguageModel) -> None:
-    (signal,) = signals(lm, ["cf"], PROMPT, "user_start", [], None)
+    (signal,) = signals(lm, ["cf"], PROMPT, "user_start", [])
     assert signal.rise == 0.0
     assert signal.shift > 0
 
 
 def test_agreement_counts_what_was_not_there_before() -> None:
     def group(*pairs: tuple[int, int]) -> list[Signal]:
-        return [Signal(0, 0, 0, first, own) for first, own in pairs]
+        return [Signal(0, 0, 0, 0, first, own) for first, own in pairs]
 
     assert agreement(group((7, 1), (7, 2), (7, 3))) == 1.0
     assert agreement(group((7, 7), (7, 7))) == 0.0
