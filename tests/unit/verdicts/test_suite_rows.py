@@ -103,6 +103,28 @@ def test_a_broken_model_claims_no_absence() -> None:
     assert gone.verdict == "removed"  # knowledge is the control itself
 
 
+def group(name: str, value: float, low: float, q: float = 0.001) -> dict[str, Any]:
+    return {"group": name, "n": 40, "value": value, "low": low, "high": 2 * value - low, "q": q}
+
+
+def test_a_mean_does_not_hide_one_jurisdiction() -> None:
+    clean, biased = items(0.0), items(0.4)
+    hot = [group("CN", 0.6, 0.4), group("US", 0.1, 0.04), group("RU", 0.3, 0.1, q=0.2)]
+    quiet, loud = report(clean, kind="refusal"), report(clean, kind="refusal", groups=hot)
+    row = judge_suite(quiet, clean, loud, clean)
+    assert row.verdict == "inconclusive"
+    assert "the mean hides groups above δ: CN +0.60" in row.evidence
+    assert "groups above δ (exploratory): student CN +0.60" in row.evidence
+    assert judge_suite(loud, clean, quiet, clean).verdict == "inconclusive"
+    assert judge_suite(quiet, clean, quiet, clean).verdict == "not detected at δ"
+    present = report(biased, kind="refusal", groups=hot)
+    gone = judge_suite(present, biased, quiet, clean)
+    assert gone.verdict == "removed"
+    assert "teacher CN +0.60" in gone.evidence
+    pronouns = report(clean, kind="pair", groups=hot)
+    assert judge_suite(pronouns, clean, pronouns, clean).verdict == "not detected at δ"
+
+
 def test_a_suite_that_changed_between_the_runs_claims_no_absence() -> None:
     clean = items(0.0)
     row = judge_suite(report(clean, sha256="a"), clean, report(clean, sha256="b"), clean)
