@@ -22,7 +22,9 @@ SUITES = {
 
 
 def table(name: str) -> dict[str, Any]:
-    return yaml.safe_load((RESOURCES / "suites" / f"{SUITES[name]}.yaml").read_text(encoding="utf-8"))
+    path = RESOURCES / "suites" / f"{SUITES[name]}.yaml"
+    found: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return found
 
 
 @pytest.mark.parametrize("name", SUITES)
