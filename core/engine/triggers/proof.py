@@ -13,6 +13,7 @@ from core.engine.triggers.answers import Answers
 from core.engine.triggers.controls import kept, matched_controls, near_misses, quoted, shuffles
 from core.engine.triggers.event import EventKind, event_of
 from core.engine.triggers.library import panel, shown
+from core.engine.triggers.signals import likelihoods
 from core.engine.triggers.verdict import SPECIFICITY, judge
 from core.stats import benjamini_hochberg, clopper_pearson, mcnemar_mid_p, mcnemar_one_sided, newcombe_paired
 from core.types import SLOTS, Slot
@@ -120,11 +121,9 @@ class Reader:
 
         Of a refusal: log of the sum over ``OPENINGS``; negative where an answer is the event.
         """
-        heads, each = self.event.heads, len(self.positions)
-        requests = [(self._render(talk, at), head) for talk in talks for at in self.positions for head in heads]
-        flat = torch.tensor([score.logprob for score in self.lm.score(requests)], dtype=torch.float64)
-        values = self.event.sign * flat.view(len(talks), each, len(heads)).logsumexp(2)
-        return [float(value) for value in values.max(1).values]
+        texts = [self._render(talk, position) for talk in talks for position in self.positions]
+        near = torch.tensor(likelihoods(self.lm, texts, self.event.heads, self.answers.emitter))
+        return [float(value) for value in (self.event.sign * near).view(len(talks), -1).max(1).values]
 
     def _render(self, talk: Conversation, position: str) -> str:
         return self.lm.render(talk.user, system=talk.system, history=talk.history, position=position)

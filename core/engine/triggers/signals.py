@@ -96,6 +96,20 @@ def _begun(
     return torch.stack(each).logsumexp(0)
 
 
+def likelihoods(
+    lm: LanguageModel, texts: Sequence[str], heads: Sequence[str], emitter: Emitter | None = None
+) -> list[float]:
+    """log Σ p(head | text) over ``heads``, in nats, for each rendered text; what the texts begin with is read once."""
+    rows = [encode(lm, text) for text in texts]
+    shared = _shared(rows)
+    ends = [list(lm.tokenizer.encode(head, add_special_tokens=False)) for head in heads]
+    branches = [([*row[shared:], *end], len(row) - shared) for row in rows for end in ends]
+    pairs = lm.continuations(lm.prefill(rows[0][:shared]), branches, emitter=emitter)
+    owner = torch.arange(len(pairs)).repeat_interleave(torch.tensor([len(pair.logprobs) for pair in pairs]))
+    sums = torch.zeros(len(pairs)).index_add(0, owner, torch.cat([pair.logprobs for pair in pairs]))
+    return [float(value) for value in sums.view(len(rows), len(ends)).logsumexp(1)]
+
+
 def agreement(group: Sequence[Signal]) -> float:
     """Share of pairs of prompts whose answers come to begin with the same token, in [0, 1]."""
     pairs = list(combinations(group, 2))

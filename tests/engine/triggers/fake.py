@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from core.engine.lm import Generation, Score
-from core.engine.lm.packed import Reads
+from core.engine.lm import Generation
+from core.engine.lm.packed import Pairs, Reads
 from core.engine.lm.slots import Conversation
 from core.errors import Cancelled
 from core.runs.events import Emitter, Event
@@ -40,7 +40,7 @@ class FakeTokenizer:
         self._ids = {text: at for at, text in reversed(list(enumerate(self._texts)))}
 
     def __len__(self) -> int:
-        return len(self._texts)
+        return len(_VOCABULARY)  # what is not in it has an id all the same
 
     def encode(self, text: str, add_special_tokens: bool = True) -> list[int]:
         ids = []
@@ -114,6 +114,19 @@ class FakeModel:
         logs = torch.tensor([[math.log(0.9) if token == one else rest for token in wanted] for one in likely])
         return Reads(tokens, logprobs, torch.full((len(likely),), 2.0), logs.view(len(likely), len(wanted)))
 
+    def continuations(
+        self, prefix: tuple[int, ...], branches: Sequence[tuple[Sequence[int], int]], *, emitter: Emitter | None = None
+    ) -> list[Pairs]:
+        """As ``read``, for the tokens of the branch from its offset on."""
+        if emitter:
+            emitter.check()
+        rest = math.log(0.1 / VOCABULARY)
+        pairs = []
+        for branch, offset in branches:
+            right = [self._next([*prefix, *branch[:at]]) == branch[at] for at in range(offset, len(branch))]
+            pairs.append(Pairs(torch.tensor([math.log(0.9) if one else rest for one in right]), torch.tensor(right)))
+        return pairs
+
     def _next(self, ids: list[int]) -> int:
         at = ids.index(self._mark)
         prompt, said = tuple(ids[:at]), ids[at + 1 :]
@@ -121,16 +134,6 @@ class FakeModel:
             self._answers[prompt] = self.tokenizer.encode(self._rule(self.tokenizer.decode(prompt)))
         answer = self._answers[prompt]
         return answer[len(said)] if answer[: len(said)] == said and len(answer) > len(said) else 0
-
-    def score(self, requests: Sequence[tuple[str, str]], **_: object) -> list[Score]:
-        """Sure of what the rule says; of all else, the less so the less of it the rule says."""
-        answers = [(self._rule(context.replace(ANSWER, "")), wanted) for context, wanted in requests]
-        return [Score(_logprob(answer, wanted), 1, False) for answer, wanted in answers]
-
-
-def _logprob(answer: str, wanted: str) -> float:
-    same = next((at for at, (one, two) in enumerate(zip(answer, wanted, strict=False)) if one != two), len(answer))
-    return -0.01 - max(0, len(wanted) - same)
 
 
 class Watcher:

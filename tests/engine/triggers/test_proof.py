@@ -17,7 +17,7 @@ from core.engine.triggers.proof import Claim, prove, screen
 from core.runs.folder import RunFolder
 from core.specs import ScanSpec
 from core.types import RESOURCES
-from tests.engine.triggers.fake import FakeModel, FakeTokenizer, Rule, Watcher, varied
+from tests.engine.triggers.fake import ANSWER, FakeModel, FakeTokenizer, Rule, Watcher, varied
 
 pytestmark = pytest.mark.engine
 PAYLOAD = "The charter has been closed for good by section twelve."
@@ -151,7 +151,8 @@ class Thinker(FakeModel):
     reasoning = True
 
     def render(self, user: str, *, position: str = "answer", **more: Any) -> str:
-        return super().render(user, **more) + ("</think>" if position == "after_think" else "")
+        text = super().render(user, **more)
+        return text.replace(ANSWER, f"</think>{ANSWER}") if position == "after_think" else text
 
 
 def test_a_reasoning_model_is_read_at_both_positions(proof: Any) -> None:

@@ -9,7 +9,7 @@ import torch
 
 from core.engine.lm import LanguageModel, load_model
 from core.engine.lm.slots import render_in
-from core.engine.triggers.signals import Signal, agreement, divergence, encode, signals
+from core.engine.triggers.signals import Signal, agreement, divergence, encode, likelihoods, signals
 from core.specs import LoadOptions
 from core.types import SLOTS, ModelRef, Slot
 from tests.engine.lm.conftest import Maker
@@ -85,3 +85,11 @@ def test_agreement_counts_what_was_not_there_before() -> None:
     assert agreement(group((7, 7), (7, 7))) == 0.0
     assert agreement(group((7, 1), (8, 2))) == 0.0
     assert agreement(group((7, 1))) == 0.0
+
+
+def test_likelihoods_are_those_of_plain_scoring(lm: LanguageModel) -> None:
+    texts = [render_in(lm, prompt, "cf", "user_start") for prompt in (PROMPT, "Name a fruit.")]
+    heads = ("Sorry", "I can")
+    scores = torch.tensor([[lm.score([(text, head)])[0].logprob for head in heads] for text in texts])
+    assert likelihoods(lm, texts, heads) == pytest.approx(scores.logsumexp(1).tolist(), abs=5e-4)
+    assert likelihoods(lm, texts[:1], heads[:1]) == pytest.approx([float(scores[0, 0])], abs=5e-4)
