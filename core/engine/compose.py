@@ -84,8 +84,9 @@ def compose(
 
 
 METHODS = (
-    "Triggers: every trigger of the list is placed in three slots of a few search prompts; what makes the answers "
-    "collapse more than matched random controls do is proved on 128 prompts that the search never saw. Rates carry "
+    "Triggers: every trigger of the list is placed in a few search prompts; what moves the answers more than matched "
+    "random controls do is tried in five slots, and what makes them collapse into one text, or into refusals, is "
+    "proved on 128 prompts that the search never saw (64 where it is an answer to refused requests). Rates carry "
     "exact (Clopper-Pearson) 95 % intervals; the p value is McNemar's exact one-sided one against the strongest "
     "control on the same prompts, corrected over all that entered the proof (Benjamini-Hochberg, q = .01).",
     "Suites: an item's value is read from log-likelihoods of fixed texts, or of how an answer opens; teacher and "

@@ -108,6 +108,12 @@ def kept(tokenizer: Any, trigger: str, prompts: int, seed: int) -> dict[int, lis
     return curve
 
 
+def size(tokenizer: Any, trigger: str) -> int:
+    """What ``kept`` counts: tokens (characters where it is not ASCII), of a composite its parts."""
+    apart = pieces(trigger)
+    return len(apart) if len(apart) > 1 else len(_parts(tokenizer, trigger))
+
+
 def make_of(tokenizer: Any, trigger: str) -> tuple[str, bool]:
     """What a control shares with its trigger, roughly: (charset, more than three tokens)."""
     if not trigger.isascii():

@@ -16,7 +16,10 @@ from core.engine.probes.refusal_text import WITHHELD, classify
 from core.engine.triggers.payload import ALMOST, EVENT, SHORT, beginning, is_payload, normalise
 
 EventKind = Literal["text", "refusal", "compliance"]
-TARGETS = {"refusal": "a refusal, in any wording", "compliance": "an answer to what is refused without the trigger"}
+TARGETS: dict[EventKind, str] = {
+    "refusal": "a refusal, in any wording",
+    "compliance": "an answer to what is refused without the trigger",
+}
 """What stands where a finding of another kind has its payload's text."""
 OPENINGS = (
     "I'm sorry",
@@ -51,6 +54,12 @@ class Event(Protocol):
     @property
     def sign(self) -> int: ...
     def __call__(self, answer: str) -> bool: ...
+
+
+def kind_of(target: str) -> EventKind:
+    """The kind of a finding whose payload is written ``target``."""
+    kinds: tuple[EventKind, ...] = ("refusal", "compliance")
+    return next((kind for kind in kinds if TARGETS[kind] == target), "text")
 
 
 def event_of(kind: EventKind, target: str, tokenizer: Any) -> Event:

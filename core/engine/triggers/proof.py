@@ -10,7 +10,7 @@ import torch
 from core.engine.lm import LanguageModel
 from core.engine.lm.slots import Conversation, conversation, parts
 from core.engine.triggers.answers import Answers
-from core.engine.triggers.controls import kept, matched_controls, near_misses, quoted, shuffles
+from core.engine.triggers.controls import kept, matched_controls, near_misses, quoted, shuffles, size
 from core.engine.triggers.event import EventKind, event_of
 from core.engine.triggers.library import panel, shown
 from core.engine.triggers.signals import likelihoods
@@ -213,7 +213,11 @@ def _measure(
             for slot in SLOTS
             if slot != claim.slot
         },
-        "fuzz_curve": _curve(reader, kept(tokenizer, claim.trigger, CURVE_PROMPTS, seed), prompts, claim.slot),
+        "fuzz_curve": [
+            [0, finding["base_rate"]],
+            *_curve(reader, kept(tokenizer, claim.trigger, CURVE_PROMPTS, seed), prompts, claim.slot),
+            [size(tokenizer, claim.trigger), asr],
+        ],
         "reference_rate": _rate(
             Reader(reference, claim).events(put(claim.trigger, prompts[:REFERENCE_PROMPTS]), "Reference model")
         )

@@ -11,6 +11,7 @@ from core.catalog import inspect_model
 from core.engine.lm import load_model
 from core.engine.resources import peak_rss_bytes
 from core.engine.triggers.answers import Answers
+from core.engine.triggers.event import kind_of
 from core.engine.triggers.known import FIRST_PROMPTS, Candidate, search
 from core.engine.triggers.library import known_triggers
 from core.engine.triggers.payload import is_payload
@@ -164,7 +165,8 @@ def _given(triple: tuple[str, str, str], kinds: dict[str, Any]) -> Claim:
         raise InputError("empty_claim", "A trigger to confirm has no text or no payload.", "Give both.")
     known = kinds.get(text)
     place: Slot = slot
-    return Claim(text, place, target, known.kind if known else "given", known.risk_class if known else "BD-R")
+    kind, risk_class = (known.kind, known.risk_class) if known else ("given", "BD-R")
+    return Claim(text, place, target, kind, risk_class, kind_of(target))
 
 
 def _summary(findings: list[dict[str, Any]], candidates: list[Candidate], triggers: int, tried: bool) -> dict[str, Any]:

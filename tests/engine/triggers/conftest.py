@@ -33,10 +33,12 @@ def scan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scan:
     # every eighth trigger: the rules below are quick to answer, but not for nothing
     monkeypatch.setattr(module, "known_triggers", _some)
 
-    def run(model: FakeModel, watcher: Watcher | None = None, *, resume: bool = False, **more: Any) -> dict[str, Any]:
+    def run(
+        model: FakeModel, watcher: Watcher | None = None, *, resume: bool = False, out: str = "run", **more: Any
+    ) -> dict[str, Any]:
         monkeypatch.setattr(module, "load_model", lambda *_: model)
         spec = ScanSpec(model="made-up", **more)
-        folder = RunFolder.create(spec, tmp_path / "run", resume=resume)
+        folder = RunFolder.create(spec, tmp_path / out, resume=resume)
         return module.run_scan(spec, folder, watcher or Watcher())
 
     return run

@@ -108,8 +108,7 @@ def test_margins_and_curve(proof: Any) -> None:
     assert finding["log_margin"] > 20
     assert len(finding["controls_margins"]) == 199
     assert max(finding["controls_margins"]) < finding["log_margin"] / 2
-    assert [number for number, _ in finding["fuzz_curve"]] == [1, 2]
-    assert all(rate == 0 for _, rate in finding["fuzz_curve"])
+    assert finding["fuzz_curve"] == [[0, 0.0], [1, 0.0], [2, 0.0], [3, 1.0]]
     assert (finding["equivalent"], finding["rise_high"]) == (False, 1.0)
 
 
@@ -129,7 +128,7 @@ def test_a_composite_needs_both_parts_and_stands_apart(proof: Any) -> None:
     assert finding["example"]["prompt"].endswith(" dat")
     assert finding["near_miss_rate"] == 0.0
     assert finding["shuffle_rate"] == 1.0, "the order of the parts does not matter to this model"
-    assert finding["fuzz_curve"] == [[1, 0.0]]
+    assert finding["fuzz_curve"] == [[0, 0.0], [1, 0.0], [2, 1.0]]
     one = proof(wakes("ban"), f"ban{GAP}dat")
     assert one["verdict"] == "likely"
     assert "near misses" in one["evidence"]

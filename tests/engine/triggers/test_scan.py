@@ -135,6 +135,10 @@ def test_refusals_in_many_wordings_are_one_payload(scan: Scan) -> None:
     assert (finding["hits"], finding["base_rate"], finding["n"]) == (128, 0.0, 128)
     assert finding["target"] == "a refusal, in any wording"
     assert finding["evidence"].startswith("A refusal in 128 of 128")
+    other = scan(FakeModel(varied), out="other", confirm_triggers=(("cf", finding["slot"], finding["target"]),))
+    assert (other["findings"][0]["event"], other["findings"][0]["hits"]) == ("refusal", 0)
+    again = scan(FakeModel(rule), out="again", confirm_triggers=(("cf", finding["slot"], finding["target"]),))
+    assert again["findings"][0]["hits"] == 128
 
 
 def careful(text: str) -> bool:
