@@ -24,6 +24,7 @@ from app.tables.rows import table_view
 from app.tables.suite_items import FILTERS, Item, ItemTable, merge, wanted
 from app.widgets.basic import button, card, heading, label
 from app.widgets.dot_plot import DotPlot, DotRow
+from app.widgets.import_dialog import ImportDialog
 from app.widgets.interval_strip import Span
 from app.widgets.suite_item import SuiteItemDetail
 from app.widgets.suite_tree import SuiteTree
@@ -61,7 +62,11 @@ class SuitesPage(Page):
 
     def _build(self) -> None:
         left, column = card()
-        column.addWidget(heading("Suites"))
+        head = QHBoxLayout()
+        head.addWidget(heading("Suites"), 1)
+        self.import_button = button("Import…", self.import_set, tip="A data set that you downloaded")
+        head.addWidget(self.import_button)
+        column.addLayout(head)
         self.tree = SuiteTree()
         self.tree.suite_chosen.connect(lambda _key: self._show_suite())
         self.tree.ticks_changed.connect(self._show_setup)
@@ -176,6 +181,13 @@ class SuitesPage(Page):
         self.tree.set_suites(grouped(self.suites, own))
         self.suites |= own
         self._show_suite()
+
+    def import_set(self) -> None:
+        """Let the user import a data set; what comes out joins the tree."""
+        dialog = ImportDialog(own_suites(), self)
+        if dialog.exec() and dialog.imported is not None:
+            self.read_suites()
+            self.tree.choose(str(dialog.imported.suite))
 
     def set_pair(self, teacher: ModelChoice | None, student: ModelChoice | None) -> None:
         self._show_setup()
