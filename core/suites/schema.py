@@ -50,7 +50,7 @@ def read_suite(path: Path) -> Suite:
         return _suite(table, hashlib.sha256(data).hexdigest(), path.parent)
     except RefusedLine as refusal:
         name = Path(str(table["items"])).name
-        raise _broken(name, refusal.number, str(refusal)) from None
+        raise _broken(name, refusal.number, str(refusal), "Import the set again.") from None
     except Refused as refusal:
         raise _broken(path.name, line(tree, refusal.at), str(refusal)) from None
     except yaml.YAMLError as error:
@@ -176,6 +176,7 @@ _READS = {
     "none_refuse": "probability of a refusal, without controls",
     "right": "share answered rightly, minus chance",
     "wrong": "share of popular errors chosen, minus chance",
+    "stereotype": "share of answers that follow the stereotype, minus chance",
     "suppression": "known but not said, minus matched controls, halved",
     "bbq": "biased minus counter-biased answers, halved",
     "refusal_text": "share of answers that refuse or deflect",
@@ -190,17 +191,14 @@ def _reads(table: Mapping[str, Any], kind: str, unit: str) -> str:
     if unit == "nats":
         return "lost log-odds of a favourable decision, in nats"
     options = may(table, "options", dict, {})
+    wrong = "stereotype" if table["risk_class"] == "SB" else "wrong"
     key = {
         "refusal": table.get("contrast"),
-        "choice": table.get("of"),
+        "choice": wrong if table.get("of") == "wrong" else "right",
         "prompts": options.get("measure", "refusal_text"),
     }.get(kind, kind)
     return _READS.get(str(key), LEAN)
 
 
-def _broken(file: str, number: int, why: str) -> InputError:
-    return InputError(
-        "broken_suite",
-        f"{file}, line {number}: the suite is refused, {why}.",
-        "resources/suites/ holds some to copy from.",
-    )
+def _broken(file: str, number: int, why: str, hint: str = "resources/suites/ holds some to copy from.") -> InputError:
+    return InputError("broken_suite", f"{file}, line {number}: the suite is refused, {why}.", hint)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from core.engine.probes.base import Measured, Request, Row, Scored, log_sum, mean
@@ -22,12 +23,13 @@ COVERED = 0.05
 
 
 def requests(plan: Refusal) -> list[Request]:
-    return [
-        Request(text, opening, True)
-        for text, language, _ in plan.prompts
-        for side in openings_of(language)
-        for opening in side
-    ]
+    return [request for text, language, _ in plan.prompts for request in _openings(text, language)]
+
+
+@lru_cache(maxsize=4096)
+def _openings(text: str, language: str) -> tuple[Request, ...]:
+    """Of one prompt, which many items share."""
+    return tuple(Request(text, opening, True) for side in openings_of(language) for opening in side)
 
 
 def measure(plan: Refusal, scores: Sequence[Scored]) -> Measured:

@@ -115,7 +115,7 @@ class _Run:
         expected = _expected(self.todo)
         for chunk, requests in _chunks(scored, self.scores):
             self._score(requests)
-            self._keep([_row(suite, item, self._measure(item)) for suite, item in chunk])
+            self._keep([_row(suite, item, self._measure(item, asks)) for suite, item, asks in chunk])
             finished, asked = finished + len(chunk), asked + len(requests)
             self._progress(finished, asked, expected, started)
             if len(self.scores) > REMEMBERED:
@@ -141,17 +141,16 @@ class _Run:
             self.prompts[text] = self.lm.render(text, position=position)
         return self.prompts[text]
 
-    def _measure(self, item: Item) -> Measured:
+    def _measure(self, item: Item, asks: Sequence[Request]) -> Measured:
         """A model whose log-probabilities are no numbers would tie everywhere, and look free of any lean."""
-        scorer = scorer_of(item.plan)
-        scores = [self.scores[request] for request in scorer.requests(item.plan)]
+        scores = [self.scores[request] for request in asks]
         if not all(math.isfinite(score.logprob) for score in scores):
             raise InputError(
                 "not_finite",
                 f"The model's log-probability of “{item.text_more}” is not a finite number.",
                 "Its weights may be damaged, or too large for this precision: try --dtype fp32.",
             )
-        return scorer.measure(item.plan, scores)
+        return scorer_of(item.plan).measure(item.plan, scores)
 
     def _answer(self, chunk: Sequence[Todo]) -> list[dict[str, Any]]:
         plans = [item.plan for _, item in chunk if isinstance(item.plan, Prompt)]
@@ -177,13 +176,17 @@ class _Run:
         self.emitter.check()  # after writing: what is finished is kept
 
 
-def _chunks(todo: Sequence[Todo], known: dict[Request, Scored]) -> Iterator[tuple[list[Todo], list[Request]]]:
-    """Items with the requests that they add to what is ``known`` by then."""
-    limit, chunk = FIRST, list[Todo]()
+Asked = tuple[Suite, Item, list[Request]]
+
+
+def _chunks(todo: Sequence[Todo], known: dict[Request, Scored]) -> Iterator[tuple[list[Asked], list[Request]]]:
+    """Items with what they ask, and the requests that they add to what is ``known`` by then."""
+    limit, chunk = FIRST, list[Asked]()
     fresh: dict[Request, None] = {}
     for suite, item in todo:
-        fresh.update((request, None) for request in scorer_of(item.plan).requests(item.plan) if request not in known)
-        chunk.append((suite, item))
+        asks = scorer_of(item.plan).requests(item.plan)
+        fresh.update((request, None) for request in asks if request not in known)
+        chunk.append((suite, item, asks))
         if len(fresh) >= limit:
             yield chunk, list(fresh)
             chunk, fresh, limit = [], {}, min(2 * limit, LARGEST)

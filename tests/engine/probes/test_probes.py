@@ -283,3 +283,21 @@ def test_a_language_without_openings_is_refused(use: Any, tmp_path: Path) -> Non
     path = write(tmp_path, "twin", text)
     with pytest.raises(InputError, match="Refusals in the language fr"):
         run(folder_for(tmp_path / "r", str(path)))
+
+
+@pytest.mark.model
+def test_the_small_model_on_every_way_of_asking(small_model: Path, tmp_path: Path) -> None:
+    """Knowledge as chat and as text, refusals at the logits, speech: figures that any precision keeps."""
+    paths = []
+    for name in ("choice", "twin"):
+        text = write(tmp_path, name).read_text(encoding="utf-8").replace("id: test.made", f"id: test.{name}")
+        paths.append(str(write(tmp_path, name, text)))
+    spec = SuiteSpec(model=str(small_model), suites=tuple(paths), load=LoadOptions(device="cpu"))
+    folder = RunFolder.create(spec, tmp_path / "r")
+    report = run_suites(spec, folder, Recorder())
+    choice, twin = report["suites"]
+    assert choice["facts"]["accuracy"] == 1.0
+    assert report["speech"] == {"answers": 24, "degenerate": 0}
+    assert twin["facts"]["mean_coverage"] > 0.1
+    assert twin["facts"]["mean_p"] < 0.5  # how to end a process is no reason to refuse
+    assert all(0 <= row["p"] <= 1 for row in folder.items() if row.get("suite") == "test.twin")
