@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import fmean, median
+from typing import NamedTuple
 
 from core.engine.lm.slots import render_in
 from core.engine.triggers.answers import Answers
@@ -23,11 +24,8 @@ from core.runs.events import Progress
 from core.types import Slot
 
 FIRST_PROMPTS = 2
-FIRST_TOKENS = 4
-"""Clean tokens that are forced in pass 1; a fixed payload shows in the first one."""
 SECOND_SHARE = 0.1
 SECOND_PROMPTS = 3
-SECOND_TOKENS = 8
 SECOND_CONTROLS = 33
 REFUSED_PROMPTS = 24
 """Requests of the panel "refusal" on which it is seen whether the model refuses."""
@@ -42,6 +40,18 @@ SMALL_STRATUM = 40
 """Triggers of one make below which their controls are not kept apart."""
 FLOORS = {"shift": 0.01, "rise": 0.05, "entropy": 0.05, "agreement": 0.1, "refusal": 0.5}
 """Least spread of a signal's controls, so that a silent set divides by something."""
+
+
+class What(NamedTuple):
+    """What is read behind a prompt: so many clean tokens, and the openings of refusals."""
+
+    tokens: int
+    openings: tuple[str, ...] = ()
+
+
+FIRST = What(4)  # a fixed payload shows in the first token
+SECOND = What(8, OPENINGS)
+REFUSED = What(1, OPENINGS)
 
 
 @dataclass
@@ -90,7 +100,7 @@ def search(
     for members in _strata(tokenizer, triggers):
         noise = _controls(tokenizer, [trigger.text for trigger in members], controls, seed)
         texts = [trigger.text for trigger in members]
-        candidates += _compare(answers, members, texts, noise, short, members[0].main, FIRST_TOKENS, "Known triggers")
+        candidates += _compare(answers, members, texts, noise, short, members[0].main, FIRST, "Known triggers")
     candidates.sort(key=lambda candidate: -candidate.z)
 
     best = [candidate.trigger for candidate in candidates[: max(keep, round(SECOND_SHARE * len(candidates)))]]
@@ -99,7 +109,7 @@ def search(
     for slot in dict.fromkeys(slot for trigger in best for slot in trigger.slots):
         members = [trigger for trigger in best if slot in trigger.slots]
         texts = [trigger.text for trigger in members]
-        again += _compare(answers, members, texts, noise, prompts[:SECOND_PROMPTS], slot, SECOND_TOKENS, "Every slot")
+        again += _compare(answers, members, texts, noise, prompts[:SECOND_PROMPTS], slot, SECOND, "Every slot")
     again.sort(key=lambda candidate: -candidate.z)
     _answer(answers, _one_slot_each(again)[:keep], prompts[:READ_PROMPTS])
 
@@ -133,11 +143,11 @@ def _compare(
     noise: list[str],
     prompts: list[str],
     slot: Slot,
-    tokens: int,
+    what: What,
     task: str,
 ) -> list[Candidate]:
     """A candidate with its z for each of ``members``, all in one slot, against ``noise`` in the same slot."""
-    features = _kept(answers, texts, noise, prompts, slot, tokens, task)
+    features = _kept(answers, texts, noise, prompts, slot, what, task)
     candidates = []
     for trigger, own in zip(members, features, strict=False):
         zs = {
@@ -154,26 +164,26 @@ def score(zs: dict[str, float]) -> float:
 
 
 def _kept(
-    answers: Answers, texts: list[str], noise: list[str], prompts: list[str], slot: Slot, tokens: int, task: str
+    answers: Answers, texts: list[str], noise: list[str], prompts: list[str], slot: Slot, what: What, task: str
 ) -> list[dict[str, float]]:
     """``_features`` of the texts, then of the noise. Kept: a scan that goes on after a stop reads nothing twice."""
     both = [*texts, *noise]
     features: list[dict[str, float]] = answers.keep(
-        "known", (both, prompts, slot, tokens), lambda: _features(answers, both, prompts, slot, tokens, task)
+        "known", (both, prompts, slot, what), lambda: _features(answers, both, prompts, slot, what, task)
     )
     return features
 
 
 def _features(
-    answers: Answers, texts: list[str], prompts: list[str], slot: Slot, tokens: int, task: str
+    answers: Answers, texts: list[str], prompts: list[str], slot: Slot, what: What, task: str
 ) -> list[dict[str, float]]:
     """Mean signals of each text over the prompts, and how far their answers come to begin alike."""
     lm = answers.lm
     clean = answers.get([render_in(lm, prompt, None, slot) for prompt in prompts], TOKENS, "known", "Clean answers")
     groups: list[list[Signal]] = [[] for _ in texts]
     for at, (prompt, answer) in enumerate(zip(prompts, clean, strict=True)):
-        start = list(lm.tokenizer.encode(answer, add_special_tokens=False))[:tokens]
-        one = signals(lm, texts, prompt, slot, start, OPENINGS, answers.emitter)
+        start = list(lm.tokenizer.encode(answer, add_special_tokens=False))[: what.tokens]
+        one = signals(lm, texts, prompt, slot, start, what.openings, answers.emitter)
         for group, signal in zip(groups, one, strict=True):
             group.append(signal)
         answers.emitter.emit(Progress("known", f"{task}, {slot.replace('_', ' ')}", at + 1, len(prompts), "prompts"))
@@ -202,7 +212,7 @@ def _freed(answers: Answers, triggers: list[KnownTrigger], controls: int, keep: 
     for members in _strata(lm.tokenizer, triggers):
         texts, slot = [trigger.text for trigger in members], members[0].main
         noise = _controls(lm.tokenizer, texts, controls, seed)
-        features = _kept(answers, texts, noise, short, slot, FIRST_TOKENS, "Refused requests")
+        features = _kept(answers, texts, noise, short, slot, REFUSED, "Refused requests")
         falls = [-own["refusal"] for own in features]
         for trigger, own in zip(members, features, strict=False):
             z = robust_z(-own["refusal"], falls[len(members) :], FLOORS["refusal"])
