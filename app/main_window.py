@@ -40,7 +40,7 @@ from app.widgets.tray import Tray
 from core.errors import ForeshotError
 from core.runs.events import Event, Heartbeat, Hello, Log, Progress, State
 from core.runs.folder import RunFolder
-from core.specs import AskSpec, AuditSpec, JobSpec, LoadOptions, ScanSpec
+from core.specs import AskSpec, AuditSpec, DistillSpec, JobSpec, LoadOptions, ScanSpec
 from core.types import ModelRef, Role
 
 PAGES: Final = (
@@ -429,6 +429,8 @@ def job_title(spec: JobSpec) -> str:
         return f"{spec.preset.capitalize()} scan of {spec.ref.name}"
     if isinstance(spec, AskSpec):
         return f"A prompt to {spec.ref.name}"
+    if isinstance(spec, DistillSpec):
+        return f"Distillation of {spec.ref.name}"
     return f"Suites on {spec.ref.name}"
 
 

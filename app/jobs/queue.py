@@ -12,13 +12,15 @@ from app.context import Context
 from app.jobs.engine_process import ENGINE_MODULE, EngineProcess, Outcome
 from core.runs.events import Event
 from core.runs.folder import RunFolder
-from core.specs import AuditSpec, JobSpec
+from core.specs import AuditSpec, DistillSpec, JobSpec
 
 
 def leases(spec: JobSpec) -> frozenset[str]:
     """The devices that a job takes. ``auto`` may become any of them."""
     if isinstance(spec, AuditSpec):
         return frozenset({spec.teacher_load.device, spec.student_load.device})
+    if isinstance(spec, DistillSpec):
+        return frozenset({spec.load.device, spec.plan.student_load.device})
     return frozenset({spec.load.device})
 
 

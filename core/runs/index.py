@@ -15,7 +15,7 @@ from typing import Any, Final, Literal, cast
 
 from core.errors import ForeshotError
 from core.runs.folder import RunFolder
-from core.specs import AuditSpec
+from core.specs import AuditSpec, DistillSpec
 from core.types import ModelRef
 
 Status = Literal["done", "failed", "interrupted", "running"]
@@ -183,6 +183,9 @@ def read_run(path: Path) -> RunRow | None:
     spec = folder.spec
     if isinstance(spec, AuditSpec):
         names = [ModelRef.parse(text).name for text in (spec.teacher, spec.student) if text]
+    elif isinstance(spec, DistillSpec):
+        source = spec.plan.stages[0].student.source if spec.plan.stages else ""
+        names = [spec.ref.name, spec.ref.name if source == "teacher" else ModelRef.parse(source).name]
     else:
         names = [spec.ref.name]
     header = folder.read_json("header.json")

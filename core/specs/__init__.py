@@ -5,18 +5,20 @@ from __future__ import annotations
 from core.specs.jobs import (
     AskSpec,
     AuditSpec,
+    DistillSpec,
     JobSpec,
-    LoadOptions,
     ScanSpec,
     SuiteSpec,
     command_line,
     decode_spec,
     encode_spec,
 )
+from core.specs.loading import LoadOptions
 
 __all__ = [
     "AskSpec",
     "AuditSpec",
+    "DistillSpec",
     "JobSpec",
     "LoadOptions",
     "ScanSpec",

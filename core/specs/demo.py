@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from core.specs.jobs import AuditSpec, LoadOptions
+from core.specs.jobs import AuditSpec
+from core.specs.loading import LoadOptions
 from core.types import RESOURCES
 
 

@@ -7,25 +7,11 @@ import shlex
 import msgspec
 
 from core.errors import InputError
-from core.types import Dtype, ModelRef, Quant, Slot
+from core.specs.distill import DistillPlan
+from core.specs.loading import LoadOptions
+from core.types import ModelRef, Slot
 
 SPEC_VERSION = 1
-
-
-class LoadOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """How a model is brought into memory.
-
-    Attributes:
-        device: ``auto``, ``cpu``, ``cuda:N`` or ``mps`` (untested).
-        dtype: weights' precision; ``auto`` is bf16 where it is fast, else fp32.
-        quant: ``none``, ``int8`` or ``nf4`` (bitsandbytes).
-        force: load although the estimate says that it does not fit.
-    """
-
-    device: str = "auto"
-    dtype: Dtype = "auto"
-    quant: Quant = "none"
-    force: bool = False
 
 
 class ScanSpec(msgspec.Struct, frozen=True, kw_only=True, tag="scan", tag_field="job"):
@@ -99,7 +85,26 @@ class AuditSpec(msgspec.Struct, frozen=True, kw_only=True, tag="audit", tag_fiel
     version: int = SPEC_VERSION
 
 
-JobSpec = ScanSpec | SuiteSpec | AskSpec | AuditSpec
+class DistillSpec(msgspec.Struct, frozen=True, kw_only=True, tag="distill", tag_field="job"):
+    """A distillation: the plan says everything."""
+
+    plan: DistillPlan
+    version: int = SPEC_VERSION
+
+    @property
+    def seed(self) -> int:
+        return self.plan.seed
+
+    @property
+    def ref(self) -> ModelRef:
+        return ModelRef.parse(self.plan.teacher.model)
+
+    @property
+    def load(self) -> LoadOptions:
+        return self.plan.teacher.load
+
+
+JobSpec = ScanSpec | SuiteSpec | AskSpec | AuditSpec | DistillSpec
 
 
 def encode_spec(spec: JobSpec) -> bytes:
@@ -124,6 +129,12 @@ def decode_spec(data: bytes | str) -> JobSpec:
 def command_line(spec: JobSpec, out: str | None = None) -> str:
     """The shell command that does what ``spec`` says."""
     words: list[object] = ["python", "-m", "core"]
+    if isinstance(spec, DistillSpec):
+        # the folder holds its plan; without one the reader puts the plan's file there
+        words += ["distill", f"{out}/plan.yaml" if out else "PLAN.yaml"]
+        if out:
+            words += ["--out", out]
+        return shlex.join(str(word) for word in words)
     if isinstance(spec, AuditSpec):
         words += ["audit", "--teacher", spec.teacher]
         if spec.student:
