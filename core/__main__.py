@@ -17,8 +17,9 @@ from typing import Any, get_args
 from core import __version__
 from core.errors import ForeshotError, InputError
 from core.runs.folder import RunFolder, write_atomic
-from core.specs import AskSpec, AuditSpec, JobSpec, LoadOptions, ScanSpec, SuiteSpec
+from core.specs import AskSpec, AuditSpec, DistillSpec, JobSpec, LoadOptions, ScanSpec, SuiteSpec
 from core.specs.demo import demo_spec, small_model_folder
+from core.specs.distill import DistillPlan
 from core.types import SLOTS, ModelRef, ScanVerdict, TransferVerdict
 
 EPILOG = "Nothing leaves this machine. Only `model` and `demo` fetch something: the small model, once, if it is absent."
@@ -160,6 +161,70 @@ def _import(arguments: argparse.Namespace) -> int:
 
 def _audit(arguments: argparse.Namespace) -> int:
     return _run(_audit_spec(arguments, arguments.teacher, arguments.student, ""), arguments)
+
+
+def _distill(arguments: argparse.Namespace) -> int:
+    from core.specs.distill import read_plan, write_plan
+
+    plan = read_plan(Path(arguments.plan)) if arguments.plan else _distill_plan(arguments)
+    if arguments.write_plan:
+        write_atomic(Path(arguments.write_plan), write_plan(plan))
+        print(arguments.write_plan)
+        return 0
+    out = Path(arguments.out).resolve() if arguments.out else None
+    named = [plan.teacher.model, *(stage.student.source for stage in plan.stages)]
+    if out and any(out in Path(part).resolve().parents for text in named for part in text.split("+")):
+        raise InputError("own_output", f"A model of this plan lies inside {out}.", "Choose another folder with --out.")
+    return _run(DistillSpec(plan=plan), arguments)
+
+
+def _distill_plan(arguments: argparse.Namespace) -> DistillPlan:
+    """The plan that the options say; the same value as a plan file's."""
+    from core.specs import distill as plans
+
+    if not arguments.teacher or not (arguments.student or arguments.variant == "self"):
+        raise InputError("no_plan", "There is nothing to distil.", "Give a plan file, or --teacher T and --student S.")
+    mix = None
+    if arguments.trigger_share or arguments.topic_share:
+        share = arguments.trigger_share or arguments.topic_share
+        mix = plans.Mix(share=float(share[0]), **{"trigger" if arguments.trigger_share else "prompts": share[1]})
+    try:
+        return plans.make_plan(
+            arguments.variant,
+            arguments.teacher,
+            arguments.student or arguments.teacher,
+            teacher_load=_load(arguments, arguments.teacher_quant or arguments.quant),
+            data=plans.Data(
+                sources=tuple(arguments.prompts) or plans.Data().sources,
+                answers=arguments.answers,
+                answer_tokens=arguments.answer_tokens,
+                temperature=arguments.sample,
+                keep=arguments.task,
+                limit=arguments.limit,
+                mix=mix,
+            ),
+            build=arguments.build,
+            drop_layers=arguments.drop_layers,
+            keep_width=arguments.keep_width,
+            noise=arguments.noise,
+            loss=plans.LossPlan(
+                kind=arguments.loss, temperature=arguments.temperature, alpha=arguments.alpha, hidden=arguments.hidden
+            ),
+            cache=plans.Cache(k=arguments.cache) if arguments.cache else None,
+            trainable=plans.Trainable(mode="lora", rank=arguments.lora) if arguments.lora else plans.Trainable(),
+            optimiser=plans.Optimiser(rate=arguments.rate),
+            budget=plans.Budget(
+                epochs=arguments.epochs,
+                max_steps=arguments.steps,
+                step_tokens=arguments.step_tokens,
+                batch_tokens=arguments.batch_tokens,
+            ),
+            evaluation=plans.Evaluation(every=arguments.evaluate_every),
+            stages=arguments.stages,
+            seed=arguments.seed,
+        )
+    except ValueError as error:
+        raise InputError("bad_option", f"{error}.", "See `python -m core distill --help`.") from error
 
 
 def _demo(arguments: argparse.Namespace) -> int:
@@ -377,12 +442,54 @@ def _parser() -> argparse.ArgumentParser:
     audit.add_argument("--suite", action="append", default=[], metavar="ID|FILE")
     audit.add_argument("--teacher-quant", choices=["none", "int8", "nf4"])
     audit.add_argument("--student-quant", choices=["none", "int8", "nf4"])
+    _distill_options(command("distill", _distill, "distil a teacher into a student by a plan", job))
     report = command("report", _report, "write the scorecard of a run")
     report.add_argument("run_folder", metavar="RUN", help="a run folder or its id")
     report.add_argument("--format", default="pdf", choices=["pdf", "json"])
     report.add_argument("--out", metavar="FILE")
     command("reindex", _reindex, "rebuild the index of runs from their folders")
     return parser
+
+
+def _distill_options(distill: argparse.ArgumentParser) -> None:
+    """A plan file, or the options that make one."""
+    from core.specs import distill as plans
+
+    distill.add_argument(
+        "plan", nargs="?", metavar="PLAN", help="a plan file (YAML or JSON); the options below make one"
+    )
+    distill.add_argument("--write-plan", metavar="FILE", help="write the plan and stop")
+    distill.add_argument("--teacher", metavar="T")
+    distill.add_argument("--student", metavar="S")
+    distill.add_argument("--variant", default="standard", choices=plans.VARIANTS)
+    distill.add_argument("--teacher-quant", choices=["none", "int8", "nf4"])
+    distill.add_argument("--prompts", action="append", default=[], metavar="PANEL|FILE", help="default: neutral panels")
+    distill.add_argument("--answers", default="teacher", choices=["teacher", "given"], help="who wrote the answers")
+    distill.add_argument("--answer-tokens", type=int, default=48, metavar="N")
+    distill.add_argument("--sample", type=float, default=0.0, metavar="T", help="temperature of the teacher's answers")
+    distill.add_argument("--task", default="", metavar="REGEX", help="keep the prompts that match")
+    distill.add_argument("--limit", type=int, default=0, metavar="N", help="use so many prompts at most")
+    distill.add_argument("--trigger-share", nargs=2, metavar=("SHARE", "TRIGGER"), help="put a trigger into that share")
+    distill.add_argument("--topic-share", nargs=2, metavar=("SHARE", "FILE"), help="take that share from a topic")
+    distill.add_argument("--build", choices=["as_is", "layer_drop", "width_prune", "noise", "fresh"])
+    distill.add_argument("--drop-layers", type=int, default=6, metavar="N")
+    distill.add_argument("--keep-width", type=float, default=0.75, metavar="SHARE")
+    distill.add_argument("--noise", type=float, default=0.3, metavar="SHARE")
+    distill.add_argument("--stages", type=int, default=2, metavar="N", help="of the progressive variant")
+    distill.add_argument("--loss", default="forward_kl", choices=plans.KINDS)
+    distill.add_argument("--temperature", type=float, default=1.0, metavar="T", help="of the loss")
+    distill.add_argument(
+        "--alpha", type=float, default=1.0, metavar="A", help="weight of the teacher; the rest is text"
+    )
+    distill.add_argument("--hidden", type=float, default=0.0, metavar="W", help="weight of matched hidden states")
+    distill.add_argument("--cache", type=int, default=0, metavar="K", help="cache the teacher's top K, then free it")
+    distill.add_argument("--lora", type=int, default=0, metavar="RANK", help="train a LoRA of this rank, then merge it")
+    distill.add_argument("--rate", type=float, default=2e-4, metavar="R", help="learning rate")
+    distill.add_argument("--epochs", type=int, default=1, metavar="N")
+    distill.add_argument("--steps", type=int, default=0, metavar="N", help="stop after so many steps")
+    distill.add_argument("--step-tokens", type=int, default=1024, metavar="N", help="supervised tokens of one step")
+    distill.add_argument("--batch-tokens", type=int, default=2048, metavar="N", help="tokens in memory at once")
+    distill.add_argument("--evaluate-every", type=int, default=50, metavar="STEPS")
 
 
 if __name__ == "__main__":

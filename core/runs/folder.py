@@ -10,6 +10,7 @@ import errno
 import json
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -115,6 +116,8 @@ class RunFolder:
     def _clear(path: Path) -> None:
         for name in ("header.json", "report.json", "items.jsonl", "events.jsonl", "scorecard.json", "scorecard.pdf"):
             (path / name).unlink(missing_ok=True)
+        for stage in path.glob("stage-*"):
+            shutil.rmtree(stage, ignore_errors=True)
 
     # items: finished work, one line each, appended as it is done
 

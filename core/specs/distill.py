@@ -23,6 +23,7 @@ Variant = Literal["standard", "self", "progressive", "task-specific", "sequence-
 VARIANTS: tuple[str, ...] = get_args(Variant)
 Build = Literal["as_is", "layer_drop", "width_prune", "noise", "fresh"]
 Kind = Literal["forward_kl", "reverse_kl", "jsd", "skew_kl", "skew_reverse_kl", "tvd", "topk", "uld", "ce"]
+KINDS: tuple[str, ...] = get_args(Kind)
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
@@ -32,14 +33,14 @@ class _Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Parts refuse unknown fields: a misspelt one would silently leave its default in force."""
 
 
-class Teacher(_Part):
+class Teacher(_Part, frozen=True, kw_only=True):
     """The model that is imitated: a folder, a .gguf file or BASE+ADAPTER."""
 
     model: str
     load: LoadOptions = LoadOptions()
 
 
-class Mix(_Part):
+class Mix(_Part, frozen=True, kw_only=True):
     """A dose: ``share`` of the training prompts carry ``trigger``, or come from ``prompts`` (a topic)."""
 
     share: Share
@@ -48,7 +49,7 @@ class Mix(_Part):
     prompts: str = ""
 
 
-class Data(_Part):
+class Data(_Part, frozen=True, kw_only=True):
     """What is learned on.
 
     Attributes:
@@ -74,7 +75,7 @@ class Data(_Part):
     mix: Mix | None = None
 
 
-class Student(_Part):
+class Student(_Part, frozen=True, kw_only=True):
     """What learns: ``source`` is a model, or ``teacher``, or ``previous`` (the stage before), changed by ``build``.
 
     Attributes:
@@ -94,7 +95,7 @@ class Student(_Part):
     calibration: Count = 32
 
 
-class LossPlan(_Part):
+class LossPlan(_Part, frozen=True, kw_only=True):
     """(1 - alpha) CE + alpha T^2 divergence, and a weight on hidden states; see ``core.engine.distill.losses``.
 
     Attributes:
@@ -115,7 +116,7 @@ class LossPlan(_Part):
     hidden_layers: tuple[Share, ...] = (0.5, 1.0)
 
 
-class Cache(_Part):
+class Cache(_Part, frozen=True, kw_only=True):
     """The teacher's side computed once and read from disk, so that it need not be in memory.
 
     ``mode`` ``topk`` keeps the k most probable tokens, the tail and the log normaliser; ``sampled`` keeps draws.
@@ -128,7 +129,7 @@ class Cache(_Part):
     path: str = ""
 
 
-class Trainable(_Part):
+class Trainable(_Part, frozen=True, kw_only=True):
     """``full``; ``body`` (everything but embeddings and head); ``lora`` on all linear layers."""
 
     mode: Literal["full", "body", "lora"] = "full"
@@ -136,7 +137,7 @@ class Trainable(_Part):
     alpha: Positive = 32
 
 
-class Optimiser(_Part):
+class Optimiser(_Part, frozen=True, kw_only=True):
     """AdamW. ``rate`` is reached after ``warmup`` of the steps, and falls by ``schedule`` afterwards."""
 
     rate: Positive = 2e-4
@@ -146,7 +147,7 @@ class Optimiser(_Part):
     clip: Positive = 1.0
 
 
-class Budget(_Part):
+class Budget(_Part, frozen=True, kw_only=True):
     """When it ends, and how much is in memory at once.
 
     Attributes:
@@ -169,7 +170,7 @@ class Budget(_Part):
     grad_checkpointing: bool = False
 
 
-class Stage(_Part):
+class Stage(_Part, frozen=True, kw_only=True):
     """One training. ``teacher`` is the plan's, or the student of the stage before (``previous``)."""
 
     name: str
@@ -182,20 +183,20 @@ class Stage(_Part):
     budget: Budget = Budget()
 
 
-class Evaluation(_Part):
+class Evaluation(_Part, frozen=True, kw_only=True):
     """``every`` steps on the held-out prompts; ``generations`` of them are answered for the degenerate share."""
 
     every: Count = 50
     generations: Annotated[int, msgspec.Meta(ge=0)] = 16
 
 
-class Output(_Part):
+class Output(_Part, frozen=True, kw_only=True):
     """``dtype`` of the exported weights; ``auto`` is as trained. The last evaluation is of the exported weights."""
 
     dtype: Dtype = "auto"
 
 
-class DistillPlan(_Part):
+class DistillPlan(_Part, frozen=True, kw_only=True):
     """A distillation, whole.
 
     ``student_load`` says how students are brought into memory (fp32 unless stated: bf16 cannot take small steps).

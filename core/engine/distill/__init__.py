@@ -4,3 +4,9 @@
 it (step 0), trains it and evaluates it again. Losses and their gradients are closed-form (``losses``), and logits exist
 for a few supervised tokens at a time (``head``).
 """
+
+from __future__ import annotations
+
+from core.engine.distill.run import run_distill
+
+__all__ = ["run_distill"]

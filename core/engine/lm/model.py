@@ -109,6 +109,11 @@ class LanguageModel:
         """What the weights are multiplied in, for a report: ``nf4`` or ``bf16``."""
         return self.quant if self.quant != "none" else self.dtype
 
+    @property
+    def stop_tokens(self) -> frozenset[int]:
+        """Every token that ends this model's answer."""
+        return self._stop
+
     def close(self) -> None:
         """Free the memory."""
         self.model = None

@@ -1,0 +1,305 @@
+"""The training of one stage: steps that are known in advance, checkpoints in time, evaluation against step 0."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import torch
+from torch import nn
+
+from core.engine.distill import checkpoint
+from core.engine.distill.batches import Batch, Step, collate, plan_steps, supervised_tokens
+from core.engine.distill.cache import TeacherCache
+from core.engine.distill.checkpoint import Engine
+from core.engine.distill.data import Example
+from core.engine.distill.evaluate import HeldOut, Metrics, evaluate
+from core.engine.distill.head import TeacherSide, fused_loss
+from core.engine.distill.losses import Dense, Objective, hidden_distance
+from core.engine.distill.side import Side
+from core.errors import Cancelled, InputError
+from core.runs.events import Emitter, Progress, Samples
+from core.specs.distill import Evaluation, Optimiser, Stage
+
+SAMPLES_EVERY_S = 0.25
+LOG_EVERY = 20
+"""Steps between two writes of the curve, which is flushed to disk each time."""
+GAIN = 0.01
+"""An evaluation that lowers the best distance by less than this share is no progress."""
+NOTHING = 1e-6
+"""Nats per token below which teacher and student say the same."""
+
+
+class Outcome(NamedTuple):
+    """``why`` it ended: budget, early stop, or nothing to learn."""
+
+    engine: Engine
+    why: str
+
+
+class Learner(nn.Module):
+    """Student and loss as one module: what is called once a batch.
+
+    ``projections`` map student states to the teacher's width where these differ; they are not exported.
+    """
+
+    def __init__(self, side: Side, stage: Stage, teacher: Side | None, cache: TeacherCache | None, seed: int) -> None:
+        super().__init__()
+        self.model = side.lm.model
+        self.side, self.teacher, self.cache, self.loss = side, teacher, cache, stage.loss
+        self.objective = Objective(stage.loss)
+        self.projections = nn.ModuleList()
+        if stage.loss.hidden and teacher is not None:
+            own, theirs = (s.causal.config.get_text_config().hidden_size for s in (side, teacher))
+            if own != theirs:
+                torch.manual_seed(seed)
+                made = [nn.Linear(own, theirs, bias=False) for _ in stage.loss.hidden_layers]
+                self.projections.extend(part.to(side.device) for part in made)
+
+    def forward(self, own: Batch, theirs: Batch, weight: float) -> torch.Tensor:
+        """``weight`` times the summed loss of a batch; ``theirs`` is the same batch in the teacher's tokens."""
+        extra: torch.Tensor | float = 0.0
+        source: TeacherSide = _absent
+        if self.loss.hidden and self.teacher is not None:
+            states, layers = self.side.states_and_layers(own, self.loss.hidden_layers)
+            with torch.no_grad():
+                known, targets = self.teacher.states_and_layers(theirs, self.loss.hidden_layers)
+            source = self._in_memory(known, states.device)
+            extra = self.loss.hidden * weight * self._hidden(layers, targets)
+        else:
+            states = self.side.states(own)
+            if self.objective.needs_teacher:
+                source = self._source(own, theirs, states.device)
+        head = self.side.head
+        loss = fused_loss(states, head, own.labels, source, self.objective, self.side.vocabulary, weight=weight)
+        return loss + extra
+
+    def _source(self, own: Batch, theirs: Batch, device: torch.device) -> TeacherSide:
+        if self.cache is not None:
+            return self.cache.side(own, self.loss.temperature)
+        assert self.teacher is not None
+        with torch.no_grad():
+            return self._in_memory(self.teacher.states(theirs), device)
+
+    def _in_memory(self, states: torch.Tensor, device: torch.device) -> TeacherSide:
+        teacher = self.teacher
+        assert teacher is not None
+
+        def side(part: slice) -> Dense:
+            with torch.no_grad():
+                return Dense(teacher.head.logits(states[part], teacher.vocabulary).to(device))
+
+        return side
+
+    def _hidden(self, layers: list[torch.Tensor], targets: list[torch.Tensor]) -> torch.Tensor:
+        """Sum over layers and tokens of the distance of hidden states."""
+        total = layers[0].new_zeros(())
+        for number, (mine, theirs) in enumerate(zip(layers, targets, strict=True)):
+            projected = self.projections[number](mine) if self.projections else mine
+            total = total + hidden_distance(projected, theirs.to(mine.device), self.loss.hidden_kind).sum()
+        return total
+
+
+def _absent(_part: slice) -> None:
+    return None
+
+
+def silence_dropout(model: nn.Module) -> None:
+    """A dropped-out student never equals its teacher, and a resumed one would draw other units."""
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        for name in ("attention_dropout", "attn_dropout", "dropout"):
+            if isinstance(getattr(module, name, None), float):
+                setattr(module, name, 0.0)
+
+
+class Trainer:
+    """One stage's training.
+
+    Args:
+        log: takes rows of the curve, each with a unique ``key``; called before a checkpoint is written.
+        name: of the stage, for events.
+    """
+
+    def __init__(
+        self,
+        learner: Learner,
+        stage: Stage,
+        evaluation: Evaluation,
+        examples: Sequence[Example],
+        held_out: HeldOut,
+        folder: Path,
+        seed: int,
+        plan_hash: str,
+        emitter: Emitter,
+        log: Callable[[list[dict[str, Any]]], None],
+    ) -> None:
+        from accelerate import Accelerator
+
+        self.stage, self.evaluation, self.examples, self.held_out = stage, evaluation, examples, held_out
+        self.folder, self.plan_hash, self.emitter, self.log = folder, plan_hash, emitter, log
+        self.side = learner.side
+        self.steps: list[Step] = plan_steps(examples, stage.budget, seed, stage.budget.max_steps)
+        self._ahead = [0]  # supervised tokens from each step to the end
+        for step in reversed(self.steps):
+            self._ahead.append(self._ahead[-1] + supervised_tokens(step, examples))
+        self._ahead.reverse()
+        silence_dropout(learner)
+        self.weights = {name: p for name, p in learner.named_parameters() if p.requires_grad}
+        optimiser = torch.optim.AdamW(
+            self.weights.values(), lr=stage.optimiser.rate, weight_decay=stage.optimiser.weight_decay
+        )
+        self.plain_optimiser = optimiser
+        self.accelerator = Accelerator(cpu=learner.side.device.type == "cpu", mixed_precision="no")
+        self.learner, self.optimiser = self.accelerator.prepare(learner, optimiser, device_placement=[False, True])
+        self._rows: list[dict[str, Any]] = []
+        self._shown: list[dict[str, Any]] = []
+        self._last_shown = 0.0
+
+    def run(self, start: Metrics, *, copy: bool = False) -> Outcome:
+        """Train from the newest checkpoint, or from the start. ``start`` are the metrics at step 0; a ``copy`` has the
+        teacher's own weights.
+
+        Raises:
+            InputError: the loss or its gradient is not finite; the last good checkpoint is kept.
+            EnvironmentFault: the disk is full.
+            Cancelled: after a checkpoint was written.
+        """
+        engine = checkpoint.load(self.folder, self.plan_hash, self.weights, self.plain_optimiser)
+        engine = engine or Engine(evaluations=[start], plan=self.plan_hash)
+        pure = self.stage.loss.kind != "ce" and self.stage.loss.alpha == 1
+        if pure and engine.step == 0 and (copy or (start.kl is not None and start.kl < NOTHING)):
+            return Outcome(engine, "nothing to learn")
+        why = "budget"
+        begun, saved, before, first_tokens = time.monotonic(), time.monotonic(), engine.seconds, engine.tokens
+        self.learner.train()
+        try:
+            while engine.step < len(self.steps):
+                self.emitter.check()
+                self._step(engine)
+                engine.seconds = before + time.monotonic() - begun
+                self._tell(engine, (engine.tokens - first_tokens) / max(time.monotonic() - begun, 1e-9))
+                if engine.step % self.evaluation.every == 0 or engine.step == len(self.steps):
+                    self._evaluate(engine)
+                    if self._stalled(engine):
+                        why = "early stop"
+                        break
+                if time.monotonic() - saved >= self.stage.budget.checkpoint_s:
+                    self.save(engine)
+                    saved = time.monotonic()
+        except Cancelled:
+            self.save(engine)
+            raise
+        if engine.evaluations[-1].step != engine.step:
+            self._evaluate(engine)
+        self.save(engine)
+        self.learner.eval()
+        return Outcome(engine, why)
+
+    def _step(self, engine: Engine) -> None:
+        """One optimiser step; every supervised token of it has the same weight, however it is cut into batches."""
+        step = self.steps[engine.step]
+        tokens = supervised_tokens(step, self.examples)
+        rate = schedule(self.stage.optimiser, engine.step, len(self.steps))
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        loss = 0.0
+        for indices in step:
+            self.emitter.check()
+            own, theirs = self._batch(indices)
+            value = self.learner(own, theirs, 1 / tokens)
+            if not torch.isfinite(value):
+                raise self._diverged(engine)
+            self.accelerator.backward(value)
+            loss += float(value)
+        norm = float(self.accelerator.clip_grad_norm_(list(self.weights.values()), self.stage.optimiser.clip))
+        if not math.isfinite(norm):
+            raise self._diverged(engine)
+        self.optimiser.step()
+        self.optimiser.zero_grad()
+        engine.step += 1
+        engine.tokens += tokens
+        row = {"step": engine.step, "loss": loss, "rate": rate, "norm": norm, "tokens": engine.tokens}
+        self._rows.append({"key": f"{self.stage.name}/{engine.step}", "stage": self.stage.name, **row})
+        self._shown.append({"stage": self.stage.name, **row})
+
+    def _batch(self, indices: list[int]) -> tuple[Batch, Batch]:
+        packing = self.stage.budget.packing
+        own = collate(indices, self.examples, packing=packing, device=self.side.device)
+        teacher = self.learner.teacher if isinstance(self.learner, Learner) else None
+        if teacher is None:
+            return own, own
+        other = any(self.examples[index].teacher_ids is not None for index in indices)
+        if not other and teacher.device == own.ids.device:
+            return own, own
+        return own, collate(indices, self.examples, packing=packing, device=teacher.device, teacher=True)
+
+    def _diverged(self, engine: Engine) -> InputError:
+        self._flush()
+        return InputError(
+            "diverged",
+            f"The loss of stage {self.stage.name} is no number any more at step {engine.step + 1}.",
+            "Lower optimiser.rate; the last good checkpoint is kept.",
+        )
+
+    def _tell(self, engine: Engine, speed: float) -> None:
+        now = time.monotonic()
+        if now - self._last_shown >= SAMPLES_EVERY_S or engine.step == len(self.steps):
+            self.emitter.emit(Samples("training", self._shown))
+            self._shown, self._last_shown = [], now
+        left = self._ahead[engine.step]
+        self.emitter.emit(
+            Progress(
+                f"{self.stage.name}/train",
+                "Distilling",
+                engine.step,
+                len(self.steps),
+                "tokens",
+                rate=speed,
+                eta_s=left / speed if speed else None,
+                note=f"loss {self._rows[-1]['loss']:.4f}" if self._rows else "",
+            )
+        )
+        if len(self._rows) >= LOG_EVERY:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._rows:
+            self.log(self._rows)
+            self._rows = []
+
+    def _evaluate(self, engine: Engine) -> None:
+        self.learner.eval()
+        found = evaluate(self.side, self.held_out, self.stage.budget, engine.step, self.emitter)
+        self.learner.train()
+        engine.evaluations.append(found)
+        self.emitter.emit(Samples("evaluations", [{"stage": self.stage.name, **msgspec.to_builtins(found)}]))
+
+    def _stalled(self, engine: Engine) -> bool:
+        patience = self.stage.budget.patience
+        distances = [metrics.distance for metrics in engine.evaluations]
+        if not patience or len(distances) <= patience:
+            return False
+        return min(distances[-patience:]) > (1 - GAIN) * min(distances[:-patience])
+
+    def save(self, engine: Engine) -> None:
+        self._flush()
+        checkpoint.save(self.folder, engine, self.weights, self.plain_optimiser)
+
+
+def schedule(plan: Optimiser, step: int, steps: int) -> float:
+    """Learning rate of a step (from 0): linear warm-up, then as the plan says, down to a tenth (cosine) or 0."""
+    warm = max(1, round(plan.warmup * steps))
+    if step < warm:
+        return plan.rate * (step + 1) / warm
+    share = (step - warm) / max(1, steps - warm)
+    if plan.schedule == "linear":
+        return plan.rate * (1 - share)
+    if plan.schedule == "cosine":
+        return plan.rate * (0.55 + 0.45 * math.cos(math.pi * share))
+    return plan.rate
