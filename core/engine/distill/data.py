@@ -396,20 +396,17 @@ def _example(row: Row, answer: Generation | None, pair: Pair) -> Example | None:
     return example
 
 
-def _same_rendering(row: Row, one: LanguageModel, other: LanguageModel) -> bool:
-    return row.text is not None or _rendered(row, one) == _rendered(row, other)
-
-
 def supervised(row: Row, lm: LanguageModel, ended: bool) -> tuple[list[int], list[int]] | None:
     """Token ids of a whole row and the places to predict: every answer and the end of its turn.
 
     Prompt, prompt + answer and the next prompt have to be prefixes of one another, as text and as tokens; else None.
     """
     if row.text is not None:
-        ids = list(lm.tokenizer(row.text)["input_ids"])
-        if lm.tokenizer.bos_token_id is not None and ids[:1] != [lm.tokenizer.bos_token_id]:
-            ids = [lm.tokenizer.bos_token_id, *ids]
-        return ids, list(range(1, len(ids)))
+        words = list(lm.tokenizer(row.text)["input_ids"])
+        start = lm.tokenizer.bos_token_id
+        if start is not None and words[:1] != [start]:
+            words = [start, *words]
+        return words, list(range(1, len(words)))
     turns = [*row.history, (row.prompt, row.answer or "")]
     ids: list[int] = []
     at: list[int] = []

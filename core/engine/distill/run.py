@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -300,9 +301,11 @@ class _Stage:
                 lora_dropout=0.0,
                 task_type="CAUSAL_LM",
             )
-            side.lm.model = get_peft_model(model, config)
+            with warnings.catch_warnings():  # peft asks for names that transformers is about to drop
+                warnings.simplefilter("ignore", FutureWarning)
+                side.lm.model = get_peft_model(model, config)
         if self.stage.budget.grad_checkpointing:
-            side.causal.gradient_checkpointing_enable({"use_reentrant": False})
+            side.causal.activation_checkpointing_enable({"use_reentrant": False})
 
     def _train(
         self,

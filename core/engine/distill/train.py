@@ -216,7 +216,7 @@ class Trainer:
             if not torch.isfinite(value):
                 raise self._diverged(engine)
             self.accelerator.backward(value)
-            loss += float(value)
+            loss += float(value.detach())
         norm = float(self.accelerator.clip_grad_norm_(list(self.weights.values()), self.stage.optimiser.clip))
         if not math.isfinite(norm):
             raise self._diverged(engine)
