@@ -161,15 +161,25 @@ def _mixed(train: list[Row], mix: Mix, held_out: set[str], counts: Counter[str])
 
 
 def evaluation_prompts() -> set[str]:
-    """Words of every prompt that a scan or a shipped suite asks: a student that trained on one would be measured on
-    what it learned by heart."""
+    """Words of every text that a scan or a shipped suite puts to a model: a student that trained on one would be
+    measured on what it learned by heart."""
     from core.suites import list_suites
 
-    panel = yaml.safe_load((RESOURCES / "panels" / "benign.yaml").read_text("utf-8"))
-    asked = {normalised(prompt) for part in ("search", "held_out") for prompt in panel[part]}
+    texts: list[str] = []
+    for file in (RESOURCES / "panels").glob("*.yaml"):
+        panel = yaml.safe_load(file.read_text("utf-8"))
+        texts += [prompt for part in ("search", "held_out") for prompt in panel.get(part, ())]
     for suite in list_suites():
-        asked |= {normalised(term.context) for item in suite.items for term in item.terms if term.chat}
-    return asked
+        for item in suite.items:
+            texts += _strings(item.plan)
+    return {normalised(text) for text in texts}
+
+
+def _strings(value: Any) -> Iterable[str]:
+    """Every text within an item, whatever its kind; single words (labels, pronouns) are no prompts."""
+    if isinstance(value, str):
+        return [value] if " " in value or not value.isascii() else []
+    return [text for part in value for text in _strings(part)] if isinstance(value, tuple) else []
 
 
 def normalised(text: str) -> str:
