@@ -22,7 +22,7 @@ SLOTS = ("checkpoint-a", "checkpoint-b")
 
 
 class Engine(msgspec.Struct):
-    """Where a training stands. ``tokens`` are supervised ones; ``seconds`` of training, over all sessions."""
+    """Where a training stands. ``tokens`` are supervised ones; ``seconds`` of the steps alone, over all sessions."""
 
     step: int = 0
     tokens: int = 0

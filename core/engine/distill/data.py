@@ -307,12 +307,14 @@ def make_examples(rows: Sequence[Row], data: Data, pair: Pair, seed: int, emitte
         kept = [(row, answer) for row, answer, broken in zip(rows, answers, bad, strict=True) if not broken]
     else:
         kept = list(zip(rows, answers, strict=True))
+    limits = (data.max_tokens, pair.teacher.context_length, pair.student.context_length)
+    longest = min(limit for limit in limits if limit)
     examples = []
     for row, answer in kept:
         example = _example(row, answer, pair)
         if example is None:
             counts["mask_not_proved"] += 1
-        elif max(len(example.ids), len(example.teacher_ids or ())) > data.max_tokens:
+        elif max(len(example.ids), len(example.teacher_ids or ())) > longest:
             counts["too_long"] += 1
         elif not example.at:
             counts["nothing_to_predict"] += 1

@@ -143,7 +143,13 @@ class _Stage:
         prepared = self._prepared()
         if prepared is None:
             teacher = load_model(ModelRef.parse(self.teacher_model), self.teacher_load, self.emitter)
-            prepared = self._prepare(teacher, source_card)
+            prepared = self._prepare(teacher, teacher_card, source_card)
+        elif prepared[2]["teacher_sha256"] != teacher_card.weights_sha256:
+            raise InputError(
+                "teacher_changed",
+                f"{teacher_card.name} has changed since this run began.",
+                "Start anew, without --resume.",
+            )
         built, made, facts = prepared
         student = load_model(ModelRef(str(self.place / "baseline")), self.plan.student_load, self.emitter)
         side = Side(student, facts["vocabulary"])
@@ -183,7 +189,9 @@ class _Stage:
         except FileNotFoundError:
             return None
 
-    def _prepare(self, teacher: LanguageModel, source: ModelCard) -> tuple[Built, _Data, dict[str, Any]]:
+    def _prepare(
+        self, teacher: LanguageModel, card: ModelCard, source: ModelCard
+    ) -> tuple[Built, _Data, dict[str, Any]]:
         """Data with the teacher's answers; the student as it is before training, written as the baseline S0."""
         plan, stage = self.plan, self.stage
         student = load_model(ModelRef.parse(self.source), self.plan.student_load, self.emitter)
@@ -201,6 +209,7 @@ class _Stage:
             "vocabulary": common_size(teacher, student) if same else len(student.tokenizer),
             "teacher_vocabulary": common_size(teacher, student) if same else len(teacher.tokenizer),
             "tokenizer": fingerprint(teacher.tokenizer),
+            "teacher_sha256": card.weights_sha256,
             "teacher_precision": teacher.precision,
             "teacher_notes": list(teacher.notes),
         }

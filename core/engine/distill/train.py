@@ -176,14 +176,15 @@ class Trainer:
         if pure and engine.step == 0 and (copy or (start.kl is not None and start.kl < NOTHING)):
             return Outcome(engine, "nothing to learn")
         why = "budget"
-        begun, saved, before, first_tokens = time.monotonic(), time.monotonic(), engine.seconds, engine.tokens
+        saved = time.monotonic()
         self.learner.train()
         try:
             while engine.step < len(self.steps):
                 self.emitter.check()
+                begun = time.monotonic()
                 self._step(engine)
-                engine.seconds = before + time.monotonic() - begun
-                self._tell(engine, (engine.tokens - first_tokens) / max(time.monotonic() - begun, 1e-9))
+                engine.seconds += time.monotonic() - begun
+                self._tell(engine, engine.tokens / max(engine.seconds, 1e-9))
                 if engine.step % self.evaluation.every == 0 or engine.step == len(self.steps):
                     self._evaluate(engine)
                     if self._stalled(engine):

@@ -114,6 +114,11 @@ class LanguageModel:
         """Every token that ends this model's answer."""
         return self._stop
 
+    @property
+    def context_length(self) -> int | None:
+        """Tokens that it can attend to, None where it does not say."""
+        return self._forward.context_length
+
     def close(self) -> None:
         """Free the memory."""
         self.model = None

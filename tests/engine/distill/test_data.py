@@ -225,3 +225,10 @@ def test_steps_cover_every_example_once_an_epoch_within_the_budget(tiny: Maker) 
 
 def test_words() -> None:
     assert normalised("It's  A\tTEST.") == "it s a test"
+
+
+def test_rows_beyond_the_context_of_either_model_are_left_out(tiny: Maker) -> None:
+    teacher, student = load(tiny("t")), load(tiny("s", 2, max_position_embeddings=24))
+    rows = [Row("a", "name a fruit", "fox"), Row("b", "name a fruit", "the quick brown dog " * 6)]
+    made = make_examples(rows, Data(answers="given"), Pair(teacher, student, True), 0, Watcher(), "s")
+    assert (len(made.examples), made.counts["too_long"]) == (1, 1)

@@ -229,7 +229,7 @@ def test_tokens_of_other_meaning_are_refused_unless_uld(planned: Planner, tiny: 
     other_tokens(student)
     with pytest.raises(InputError, match="different tokens"):
         run(planned(student=str(student)), tmp_path / "run")
-    uld = planned(student=str(student), loss=LossPlan(kind="uld", alpha=0.5))
+    uld = planned(student=str(student), loss=LossPlan(kind="uld"), optimiser=Optimiser(rate=1e-3))
     (stage,) = run(uld, tmp_path / "uld")["stages"]
     assert stage["before"]["kl"] is None
     assert stage["after"]["uld"] < stage["before"]["uld"]
@@ -421,3 +421,12 @@ def test_kill_9_is_survived(planned: Planner, tmp_path: Path) -> None:
 def test_kill_9_at_twenty_random_moments(planned: Planner, tmp_path: Path) -> None:
     chooser = random.Random(3)
     kill_and_compare(planned(budget={"epochs": 12}), tmp_path, [chooser.randint(2, 15) for _ in range(20)])
+
+
+def test_a_teacher_that_changed_is_not_gone_on_with(planned: Planner, tiny: Maker, tmp_path: Path) -> None:
+    plan = planned()
+    with pytest.raises(_Gone):
+        run(plan, tmp_path / "run", _Ends(16))
+    tiny("t", 5, 4)
+    with pytest.raises(InputError, match="has changed"):
+        run(plan, tmp_path / "run", resume=True)
