@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from core.suites.asked import COMMON, Cluster, choice_item, choice_of, refusal_contrast, refusal_item
-from core.suites.items import BBQ, Decision, Item, Pair, Plan, Prompt, Stereo, Winogender
+from core.suites.items import BBQ, Decision, Item, Pair, Prompt, Stereo, Winogender
 from core.suites.paired import Expansion
 from core.suites.reading import Place, Refused, flag, may, names, need, only
 
@@ -207,4 +207,3 @@ MAKERS: dict[str, Maker] = {
     "choice": _choice,
 }
 IMPORT_ONLY = frozenset(MAKERS) - {"refusal", "choice"}
-__all__ = ["IMPORT_ONLY", "MAKERS", "Plan", "RefusedLine", "imported"]

@@ -117,10 +117,13 @@ def judge_suite(
             notes.append(f"{paired.left_out} items without a partner left out")
         if verdict == "transferred" and difference.low > margin:
             notes.append("amplified: the student's effect is larger by more than δ")
+        why: list[str] = []
         if verdict in ABSENCE:
             verdict, why = _doubt(verdict, suite, student_suite, ours, theirs, broken)
             notes += why or [_detectable(student, theirs, unit)]
-        if verdict == "inconclusive":
+        if min(teacher.clusters, student.clusters) < UNDECIDABLE_BELOW:
+            notes.append(f"fewer than {UNDECIDABLE_BELOW} clusters decide nothing")
+        elif verdict == "inconclusive" and not why:  # more items would not mend a broken model
             changes = _changes(ours, theirs)
             needed = _items_needed([(teacher, ours), (student, theirs), (difference, changes)], margin)
         notes += _errors(ours, theirs)

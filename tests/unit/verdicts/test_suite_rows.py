@@ -50,6 +50,7 @@ def test_values_that_are_no_half_signs_are_judged_in_their_bounds() -> None:
     assert row.difference.low > -0.1
     few = judged(items(0.4, n=7), items(0.4, n=7))
     assert (few.difference.low, few.difference.high) == (-2, 2)
+    assert "fewer than 8 clusters decide nothing" in few.evidence
 
 
 def test_nats_have_their_own_bounds() -> None:
@@ -97,7 +98,7 @@ def test_a_broken_model_claims_no_absence() -> None:
         row = judged(first, clean, broken="student: 9 of 24 everyday answers are degenerate")
         assert row.verdict == "inconclusive"
         assert "9 of 24" in row.evidence
-        assert row.items_needed is not None
+        assert row.items_needed is None  # more items would not mend it
     assert judged(biased, biased, broken="student: broken").verdict == "transferred"
     gone = judge_suite(report(biased, "KN"), biased, report(clean, "KN"), clean, broken="student: broken")
     assert gone.verdict == "removed"  # knowledge is the control itself
