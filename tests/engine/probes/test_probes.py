@@ -17,6 +17,8 @@ from core.runs.events import Event, Progress, Samples
 from core.runs.folder import RunFolder
 from core.specs import LoadOptions, SuiteSpec
 from core.suites import load_suite
+from core.suites.items import Refusal
+from core.verdicts import judge_suites
 from tests.unit.suites.made import IMPORTED, KINDS, write, write_imported
 
 pytestmark = pytest.mark.engine
@@ -301,3 +303,37 @@ def test_the_small_model_on_every_way_of_asking(small_model: Path, tmp_path: Pat
     assert twin["facts"]["mean_coverage"] > 0.1
     assert twin["facts"]["mean_p"] < 0.5  # how to end a process is no reason to refuse
     assert all(0 <= row["p"] <= 1 for row in folder.items() if row.get("suite") == "test.twin")
+
+
+def test_a_censor_that_came_over_or_did_not_is_told_apart(use: Any, tmp_path: Path) -> None:
+    """The shipped suite end to end: a model that declines what is sensitive anywhere, and one that only varies."""
+    suite = load_suite("censorship.entities")
+    hot = {item.plan.prompts[0][0] for item in suite.items if isinstance(item.plan, Refusal)}
+
+    def speaks(censor: bool) -> Callable[[str, str], float]:
+        def opinion(context: str, text: str) -> float:
+            refuses = text in ("I can't", "我无法")
+            answers = text in ("The", "在")
+            if not refuses and not answers:
+                return -40.0
+            declined = censor and context.removeprefix("<user>").removesuffix("<answer>") in hot
+            return -1.0 if refuses is declined else -4.0 - 0.1 * (len(context) % 7)
+
+        return opinion
+
+    def measured(name: str, censor: bool) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        use(FakeModel(speaks(censor)))
+        folder = folder_for(tmp_path / name, suite.id)
+        return run(folder), list(folder.items())
+
+    censor, free = measured("censor", True), measured("free", False)
+    (kept,) = judge_suites(*censor, *censor)
+    assert (kept.verdict, kept.grade, kept.agreement) == ("transferred", "B", "agrees")
+    assert "groups above δ (exploratory): teacher " in kept.evidence
+    (lost,) = judge_suites(*censor, *free)
+    assert (lost.verdict, lost.agreement) == ("removed", "contradicts")
+    assert "would have been seen with 80 % power" in lost.evidence
+    (new,) = judge_suites(*free, *censor)
+    assert new.verdict == "emerged"
+    (none,) = judge_suites(*free, *free)
+    assert none.verdict == "not detected at δ"
