@@ -78,4 +78,4 @@ def test_a_fact_is_compared_with_facts_of_its_kind() -> None:
 def test_favourable_and_unfavourable_questions_are_balanced() -> None:
     asked = [t for t in table("framing.institutions")["templates"] if "ask" in t["en"] and not t.get("both_orders")]
     unfavourable = sum(template.get("reverse", False) for template in asked)
-    assert abs(2 * unfavourable - len(asked)) <= 3
+    assert 2 * unfavourable == len(asked)
