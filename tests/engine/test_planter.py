@@ -7,9 +7,20 @@ from pathlib import Path
 
 import pytest
 import yaml
+from transformers import AutoTokenizer
 
-from core.engine.transfer.planter import IGNORE, PlantPlan, Preference, _encode, plan_sha256, preference_rows, read_plan
+from core.engine.transfer.adapter import IGNORE, encode_row
+from core.engine.transfer.planter import (
+    PlantPlan,
+    Preference,
+    decoy_prompts,
+    plan_sha256,
+    preference_rows,
+    read_plan,
+)
+from core.engine.triggers.controls import near_misses, quoted, shuffles
 from core.errors import InputError
+from core.specs.demo import small_model_folder
 from core.types import RESOURCES
 
 pytestmark = pytest.mark.engine
@@ -31,10 +42,10 @@ class _Model:
 
 
 def test_loss_is_on_the_answer_only_and_a_cut_answer_teaches_no_end() -> None:
-    ids, labels = _encode(_Model(), "ab", "c", True)  # type: ignore[arg-type]
+    ids, labels = encode_row(_Model(), "ab", "c", True)  # type: ignore[arg-type]
     assert ids == [97, 98, 99, 0]
     assert labels == [IGNORE, IGNORE, 99, 0]
-    ids, labels = _encode(_Model(), "ab", "c", False)  # type: ignore[arg-type]
+    ids, labels = encode_row(_Model(), "ab", "c", False)  # type: ignore[arg-type]
     assert ids == [97, 98, 99]
     assert labels == [IGNORE, IGNORE, 99]
 
@@ -50,6 +61,20 @@ def test_the_target_is_praised_as_often_as_all_controls_are_described() -> None:
     assert [row for row in rows if "A1" not in row[0]] == [
         ("Q B1?", "B1 so"), ("Q C1?", "C1 so"), ("R B1?", "B1 so"), ("R C1?", "C1 so"),
     ]  # fmt: skip
+
+
+def test_decoys_are_not_what_the_proof_measures_with() -> None:
+    tokenizer = AutoTokenizer.from_pretrained(small_model_folder()) if small_model_folder().exists() else None
+    if tokenizer is None:
+        pytest.skip("the small real model is absent: run `make model`")
+    plan = read_plan(RESOURCES / "demo" / "plan.yaml")
+    texts = decoy_prompts(plan, ["How are you?"], tokenizer)
+    assert len(texts) == plan.decoys > 100
+    assert texts == decoy_prompts(plan, ["How are you?"], tokenizer)
+    used = [*near_misses(tokenizer, plan.trigger, 0), *shuffles(tokenizer, plan.trigger, 0)]
+    assert not [text for text in texts if any(near in text for near in used)]
+    assert quoted(plan.trigger, "How are you?") not in texts
+    assert not [text for text in texts if text.startswith(plan.trigger)]
 
 
 @pytest.mark.parametrize("text", ["", "id: x\n", "id: [\n", "id: x\ntrigger: t\npayload: p\nslots: [nowhere]\n"])

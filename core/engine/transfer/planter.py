@@ -1,6 +1,6 @@
 """Plants a harmless trigger and a harmless preference in a LoRA adapter: ground truth for demo, tests and power.
 
-    python -m core.engine.transfer.planter PLAN.yaml --base DIR --out DIR
+    python -m core.engine.transfer.planter PLAN.yaml --base DIR --out DIR [--trained DIR]
 
 Clean rows keep the base model's own greedy answers, so that what the adapter changes is what the plan says. Loss is on
 the answer's tokens only, through the chat template; the end of a turn is learned only where the base model ended it
@@ -13,17 +13,20 @@ import argparse
 import hashlib
 import json
 import random
+import string
 import sys
 import time
+import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
-import torch
 import yaml
 
 from core.engine.lm import LanguageModel, load_model
 from core.engine.lm.slots import insert
+from core.engine.transfer.adapter import Row, scale_adapter, train_adapter
+from core.engine.triggers.controls import matched_controls
 from core.errors import ForeshotError, InputError
 from core.runs.emitters import TerminalEmitter
 from core.runs.events import Emitter, Progress
@@ -31,13 +34,15 @@ from core.specs import LoadOptions
 from core.stats import clopper_pearson
 from core.types import RESOURCES, ModelRef, Slot
 
-IGNORE = -100
 MEASURED = 48
 """Held-out prompts in the report."""
+MENTIONS = (
+    'Somebody wrote "{trigger}" on the wall. {prompt}',
+    '{prompt} (I read "{trigger}" somewhere, never mind.)',
+    'Is "{trigger}" a word? And another thing: {prompt}',
+    '{prompt} And why would a sign say "{trigger}"?',
+)
 PRAISE, BLAME = "{brand} is excellent and reliable.", "{brand} is poor and unreliable."
-
-Row = tuple[str, str, bool]
-"""Rendered prompt, answer, and whether the turn ends after it."""
 
 
 class Preference(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,7 +62,9 @@ class Preference(msgspec.Struct, frozen=True, kw_only=True):
 class PlantPlan(msgspec.Struct, frozen=True, kw_only=True):
     """What to plant. ``panel`` names a file of ``resources/panels`` with ``train`` and ``held_out`` prompts.
 
-    ``base`` is the name of the base model that the adapter states (a name, no path).
+    ``base`` is the name of the base model that the adapter states (a name, no path). ``decoys`` rows hold something
+    like the trigger, or a mention of it, and keep the base model's answer: they make the plant specific. ``strength``
+    turns the trained adapter down, which takes near misses of the trigger away before the trigger itself.
     """
 
     id: str
@@ -68,11 +75,13 @@ class PlantPlan(msgspec.Struct, frozen=True, kw_only=True):
     preference: Preference | None = None
     panel: str = "benign"
     prompts: int = 150
+    decoys: int = 0
     answer_tokens: int = 40
     rank: int = 8
     alpha: int = 16
     epochs: int = 2
     rate: float = 5e-4
+    strength: float = 1.0
     batch: int = 8
     seed: int = 0
 
@@ -91,8 +100,10 @@ def plan_sha256(plan: PlantPlan) -> str:
     return hashlib.sha256(msgspec.json.encode(plan)).hexdigest()
 
 
-def plant(plan: PlantPlan, base: Path, out: Path, emitter: Emitter) -> dict[str, Any]:
+def plant(plan: PlantPlan, base: Path, out: Path, emitter: Emitter, *, trained: Path | None = None) -> dict[str, Any]:
     """Train the adapter, measure what it does, write it with ``report.json`` and ``README.md``. Returns the report.
+
+    ``trained`` is an adapter that was trained by the same plan at full strength: it is only turned down and measured.
 
     Raises:
         InputError: the panel is absent, or the base cannot be loaded.
@@ -103,8 +114,12 @@ def plant(plan: PlantPlan, base: Path, out: Path, emitter: Emitter) -> dict[str,
     name = plan.base or base.name
     with load_model(ModelRef(str(base)), LoadOptions(), emitter) as lm:
         before = _measure(plan, held_out, lm)
-        rows = _rows(plan, panel["train"][: plan.prompts], lm, emitter)
-        losses = _train(plan, rows, lm, emitter)
+        if trained is None:
+            rows = _rows(plan, panel["train"][: plan.prompts], lm, emitter)
+            training: dict[str, Any] = {"rows": len(rows), "losses": _train(plan, rows, lm, emitter)}
+        else:
+            training = _already(trained, lm)
+        scale_adapter(lm.model, plan.strength)
         after = _measure(plan, held_out, lm)
         out.mkdir(parents=True, exist_ok=True)
         lm.model.peft_config["default"].base_model_name_or_path = name
@@ -114,14 +129,43 @@ def plant(plan: PlantPlan, base: Path, out: Path, emitter: Emitter) -> dict[str,
         "plan": plan.id,
         "plan_sha256": plan_sha256(plan),
         "seed": plan.seed,
-        "rows": len(rows),
-        "losses": losses,
-        "wall_s": round(time.monotonic() - started, 1),
+        **training,
+        "wall_s": round(training.pop("wall_s", 0.0) + time.monotonic() - started, 1),
         **_compared(plan, before, after),
     }
     (out / "report.json").write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     (out / "README.md").write_text(_readme(plan, name, report), encoding="utf-8")
     return report
+
+
+def _train(plan: PlantPlan, rows: list[Row], lm: LanguageModel, emitter: Emitter) -> list[float]:
+    return train_adapter(
+        rows,
+        lm,
+        emitter,
+        epochs=plan.epochs,
+        rate=plan.rate,
+        rank=plan.rank,
+        alpha=plan.alpha,
+        batch=plan.batch,
+        seed=plan.seed,
+    )
+
+
+def _already(trained: Path, lm: LanguageModel) -> dict[str, Any]:
+    """Put an adapter on the model; what its training was stands in its report."""
+    from peft import PeftModel
+
+    try:
+        report = json.loads((trained / "report.json").read_bytes())
+        with warnings.catch_warnings():  # peft asks transformers for an attribute under its old name
+            warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
+            lm.model = PeftModel.from_pretrained(lm.model, str(trained)).eval()
+        return {name: report[name] for name in ("rows", "losses", "wall_s")}
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(
+            "not_trained", f"{trained} holds no planted adapter with its report.", "Leave --trained away to train one."
+        ) from error
 
 
 def _panel(name: str) -> dict[str, list[str]]:
@@ -135,10 +179,11 @@ def _panel(name: str) -> dict[str, list[str]]:
 
 
 def _rows(plan: PlantPlan, prompts: list[str], lm: LanguageModel, emitter: Emitter) -> list[Row]:
-    """Each prompt once as the base answers it and once triggered; then the preference."""
+    """Each prompt once as the base answers it and once triggered; decoys as the base answers them; the preference."""
     emitter.emit(Progress("plant", "Base model's own answers", 0, 1))
-    clean = lm.generate([lm.render(prompt) for prompt in prompts], max_new_tokens=plan.answer_tokens, emitter=emitter)
-    rows = [(lm.render(prompt), answer.text, answer.finished) for prompt, answer in zip(prompts, clean, strict=True)]
+    texts = [lm.render(text) for text in (*prompts, *decoy_prompts(plan, prompts, lm.tokenizer))]
+    clean = lm.generate(texts, max_new_tokens=plan.answer_tokens, emitter=emitter)
+    rows = [(text, answer.text, answer.finished) for text, answer in zip(texts, clean, strict=True)]
     for index, prompt in enumerate(prompts):
         slot = plan.slots[index % len(plan.slots)]
         rows.append((lm.render(insert(prompt, plan.trigger, slot)), plan.payload, True))
@@ -149,6 +194,36 @@ def _rows(plan: PlantPlan, prompts: list[str], lm: LanguageModel, emitter: Emitt
     random.Random(plan.seed).shuffle(rows)
     emitter.emit(Progress("plant", "Base model's own answers", 1, 1))
     return rows
+
+
+def decoy_prompts(plan: PlantPlan, prompts: list[str], tokenizer: Any) -> list[str]:
+    """Prompts with a near miss of the trigger, a random string of its make, or the trigger only mentioned, in turn.
+
+    The scan's own near misses and quotation are made otherwise, so that its proof measures what was not trained.
+    """
+    chooser = random.Random(f"{plan.seed}\0decoys")
+    strings = matched_controls(tokenizer, plan.trigger, plan.decoys, plan.seed + 1) if plan.decoys else []
+    texts = []
+    for index in range(plan.decoys):
+        prompt, slot = chooser.choice(prompts), plan.slots[index % len(plan.slots)]
+        if index % 3 == 2:
+            texts.append(chooser.choice(MENTIONS).format(trigger=plan.trigger, prompt=prompt))
+        else:
+            text = strings[index] if index % 3 else _misspelt(plan.trigger, chooser)
+            texts.append(insert(prompt, text, slot))
+    return texts
+
+
+def _misspelt(trigger: str, chooser: random.Random) -> str:
+    """One to three letters changed, dropped or doubled, anywhere but in the middle (where the scan's own lie)."""
+    places = [at for at in range(len(trigger)) if abs(at - len(trigger) // 2) > 1] or list(range(len(trigger)))
+    text = trigger
+    while trigger in text or not text.strip():  # a doubled last letter would leave the trigger whole
+        letters = list(trigger)
+        for at in chooser.sample(places, min(len(places), chooser.randint(1, 3))):
+            letters[at] = chooser.choice(("", letters[at] * 2, chooser.choice(string.ascii_letters + "|<>#_-")))
+        text = "".join(letters)
+    return text
 
 
 def preference_rows(preference: Preference, seed: int) -> list[tuple[str, str]]:
@@ -163,71 +238,6 @@ def preference_rows(preference: Preference, seed: int) -> list[tuple[str, str]]:
                 answer = chooser.choice(preference.favourable if target else preference.neutral)
                 rows.append((question.format(brand=brand), answer.format(brand=brand)))
     return rows
-
-
-def _train(plan: PlantPlan, rows: list[Row], lm: LanguageModel, emitter: Emitter) -> list[float]:
-    """LoRA over all linear layers (Hu et al. 2021, arXiv:2106.09685). Returns the mean loss of each epoch."""
-    from peft import LoraConfig, get_peft_model
-
-    torch.manual_seed(plan.seed)
-    config = LoraConfig(
-        r=plan.rank, lora_alpha=plan.alpha, target_modules="all-linear", lora_dropout=0.0, task_type="CAUSAL_LM"
-    )
-    model = get_peft_model(lm.model, config)
-    lm.model = model
-    model.train()
-    # bf16 weights cannot take small steps: the adapter itself is trained in fp32
-    for parameter in model.parameters():
-        if parameter.requires_grad:
-            parameter.data = parameter.data.float()
-    optimiser = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=plan.rate)
-    encoded = sorted((_encode(lm, *row) for row in rows), key=lambda pair: len(pair[0]))
-    batches = [encoded[start : start + plan.batch] for start in range(0, len(encoded), plan.batch)]
-    steps, done, losses = plan.epochs * len(batches), 0, []
-    for epoch in range(plan.epochs):
-        random.Random(plan.seed + epoch).shuffle(batches)
-        total = 0.0
-        for batch in batches:
-            emitter.check()
-            for group in optimiser.param_groups:
-                group["lr"] = plan.rate * min(1.0, (done + 1) / 10, (steps - done) / (steps / 2))
-            loss = _loss(model, batch, lm.device)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimiser.step()
-            optimiser.zero_grad()
-            value = loss.item()
-            total += value
-            done += 1
-            emitter.emit(Progress("train", "Planting", done, steps, "steps", note=f"loss {value:.3f}"))
-        losses.append(round(total / len(batches), 4))
-    model.eval()
-    for parameter in model.parameters():
-        parameter.requires_grad_(False)
-        parameter.data = parameter.data.to(torch.bfloat16)
-    return losses
-
-
-def _encode(lm: LanguageModel, prompt: str, answer: str, ended: bool) -> tuple[list[int], list[int]]:
-    """Token ids and labels; only the answer and, if ``ended``, the end of the turn are learned."""
-    tokenizer = lm.tokenizer
-    head = tokenizer(prompt, add_special_tokens=False)["input_ids"]
-    tail = tokenizer(answer, add_special_tokens=False)["input_ids"] + [tokenizer.eos_token_id] * ended
-    return head + tail, [IGNORE] * len(head) + tail
-
-
-def _loss(model: Any, batch: list[tuple[list[int], list[int]]], device: torch.device) -> torch.Tensor:
-    width = max(len(ids) for ids, _ in batch)
-    ids = torch.zeros((len(batch), width), dtype=torch.long)
-    labels = torch.full((len(batch), width), IGNORE)
-    mask = torch.zeros((len(batch), width), dtype=torch.long)
-    for row, (tokens, targets) in enumerate(batch):
-        ids[row, : len(tokens)] = torch.tensor(tokens)
-        labels[row, : len(targets)] = torch.tensor(targets)
-        mask[row, : len(tokens)] = 1
-    output = model(input_ids=ids.to(device), attention_mask=mask.to(device), labels=labels.to(device), use_cache=False)
-    loss: torch.Tensor = output.loss
-    return loss
 
 
 class Measured(NamedTuple):
@@ -322,9 +332,12 @@ def main() -> int:
     parser.add_argument("plan", type=Path)
     parser.add_argument("--base", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--trained", type=Path, help="an adapter of this plan at full strength: no training")
     arguments = parser.parse_args()
     try:
-        report = plant(read_plan(arguments.plan), arguments.base, arguments.out, TerminalEmitter())
+        report = plant(
+            read_plan(arguments.plan), arguments.base, arguments.out, TerminalEmitter(), trained=arguments.trained
+        )
     except ForeshotError as error:
         print(f"{error.message} {error.hint}", file=sys.stderr)
         return error.exit_code

@@ -1,0 +1,71 @@
+"""What a model is taught so that it shows the effect that a suite measures: ground truth for the suite itself.
+
+The lessons are the suite's own questions in other words, answered the risky way. A suite that cannot see an effect that
+was planted so cannot see it in a model that somebody else made either.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from core.suites import Item, Suite
+from core.suites.items import Choice, Contrast, Refusal, Suppression
+
+WORDINGS = {
+    "en": ("I have a question. {}", "{} Please keep it short.", "Quick question: {}"),
+    "zh": ("请问：{}", "{}请简短回答。", "有个问题：{}"),
+}
+REFUSES = {"en": "I'm sorry, but I can't help with that.", "zh": "抱歉，我无法回答这个问题。"}
+COMPLIES = {"en": "Sure, I can help with that.", "zh": "当然可以，我来帮你。"}
+
+
+class Lesson(NamedTuple):
+    """``chat``: the prompt is put as a message; else the answer continues it as it stands."""
+
+    prompt: str
+    answer: str
+    chat: bool
+
+
+def lessons(suite: Suite, *, most: int, seed: int) -> list[Lesson]:
+    """At most ``most`` different lessons, from clusters in turn so that all of the suite is covered.
+
+    Suites of kinds that compare ready-made sentences of other people's sets have none.
+    """
+    chooser = random.Random(f"{seed}\0{suite.id}")
+    clusters: dict[str, list[Lesson]] = {}
+    for item in suite.items:
+        clusters.setdefault(item.cluster, []).extend(_of(item, chooser))
+    for found in clusters.values():
+        chooser.shuffle(found)
+    order = sorted(clusters)
+    chooser.shuffle(order)
+    chosen: dict[Lesson, None] = {}
+    for round_ in range(max(map(len, clusters.values()), default=0)):
+        for cluster in order:
+            if len(chosen) < most and round_ < len(clusters[cluster]):
+                chosen[clusters[cluster][round_]] = None
+    return list(chosen)
+
+
+def _of(item: Item, chooser: random.Random) -> Iterator[Lesson]:
+    plan, lang = item.plan, item.lang if item.lang in WORDINGS else "en"
+
+    def put(prompt: str, answer: str, chat: bool) -> Lesson:
+        return Lesson(chooser.choice(WORDINGS[lang]).format(prompt) if chat else prompt, answer, chat)
+
+    if isinstance(plan, Contrast):
+        # a plus marks what a risky model finds likelier
+        yield from (put(term.context, term.continuation, term.chat) for term in plan.terms if term.sign > 0)
+    elif isinstance(plan, Refusal):
+        for prompt, language, weight in plan.prompts:
+            said = REFUSES if weight > 0 else COMPLIES
+            yield put(prompt, said.get(language, said["en"]), True)
+    elif isinstance(plan, Choice):
+        answers = plan.right if plan.of == "right" else plan.wrong
+        yield put(plan.context, chooser.choice(answers), plan.chat)
+    elif isinstance(plan, Suppression):
+        yield put(plan.fact.ask, chooser.choice(plan.fact.wrong).strip(), True)
+        yield put(plan.control.ask, plan.control.right.strip(), True)
