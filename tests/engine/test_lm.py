@@ -12,8 +12,7 @@ import pytest
 import torch
 
 from core.catalog import memory
-from core.engine.lm import LanguageModel, load_model
-from core.engine.lm import model as model_module
+from core.engine.lm import LanguageModel, load_model, packed
 from core.errors import EnvironmentFault, InputError
 from core.specs import LoadOptions
 from core.types import SLOTS, ModelRef
@@ -58,7 +57,7 @@ def lm(small_model: Path) -> Iterator[LanguageModel]:
 
 def test_scores_equal_a_plain_forward(lm: LanguageModel) -> None:
     for (context, continuation), score in zip(REQUESTS, lm.score(REQUESTS), strict=True):
-        ids, start = lm._encode_pair(context, continuation)
+        ids, start = lm.encode([(context, continuation)])[0]
         with torch.inference_mode():
             logits = lm.model(torch.tensor([ids])).logits[0].log_softmax(-1)
         plain = sum(float(logits[at - 1, ids[at]]) for at in range(start, len(ids)))
@@ -68,7 +67,8 @@ def test_scores_equal_a_plain_forward(lm: LanguageModel) -> None:
 
 def test_scores_do_not_depend_on_the_batch(lm: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
     together = lm.score(REQUESTS)
-    monkeypatch.setattr(model_module, "SCORE_TOKENS", 1)
+    monkeypatch.setattr(packed, "ROW_NODES", 1)
+    monkeypatch.setattr(packed, "PACK_NODES", 1)
     alone = lm.score(REQUESTS)
     assert [one.logprob for one in together] == pytest.approx([one.logprob for one in alone], abs=1e-3)
 

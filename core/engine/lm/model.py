@@ -12,16 +12,15 @@ import torch
 
 from core.engine.lm import templates
 from core.engine.lm.batches import by_budget, shared_prefix
-from core.engine.lm.forward import HEAD_ROWS, Forward
+from core.engine.lm.forward import Forward
 from core.engine.lm.packed import Branches, Extensions, Pairs, Prefix, Reads
+from core.engine.lm.scoring import Request, Score, encode, score
 from core.engine.lm.selfcheck import check
 from core.engine.lm.slots import Placed, conversation, locate
 from core.errors import InputError
 from core.runs.events import Emitter
 from core.types import Slot
 
-SCORE_TOKENS = 4096
-"""Tokens in one scoring batch, padding included."""
 GENERATE_TOKENS = 8192
 """Tokens (prompt and answer) in one generation batch; larger batches were slower on two cores."""
 GENERATE_ROWS = 64
@@ -34,14 +33,6 @@ class Generation(NamedTuple):
     text: str
     tokens: tuple[int, ...]
     finished: bool
-
-
-class Score(NamedTuple):
-    """``logprob`` in nats over ``tokens`` continuation tokens; ``greedy``: each was the most probable one."""
-
-    logprob: float
-    tokens: int
-    greedy: bool
 
 
 class TokenProbability(NamedTuple):
@@ -165,82 +156,26 @@ class LanguageModel:
     ) -> list[Score]:
         """log P(continuation | context) for each (context, continuation) text.
 
-        Equal requests are computed once. Log-softmax is in fp32, over the continuation's positions only.
+        What requests share is computed once, so that one call with many is faster than many calls. Log-softmax is in
+        fp32, over the continuation's positions only. ``on_batch`` gets the number of distinct requests done.
         """
-        unique = list(dict.fromkeys(requests))
-        encoded = [self._encode_pair(*request) for request in unique]
-        self._check_lengths([len(ids) for ids, _ in encoded])
-        results = {
-            request: Score(0.0, 0, True) for request, (ids, at) in zip(unique, encoded, strict=True) if at == len(ids)
-        }
-        order = [index for index, request in enumerate(unique) if request not in results]
-        order.sort(key=lambda index: -len(encoded[index][0]))
-        for rows in by_budget(order, [len(ids) for ids, _ in encoded], SCORE_TOKENS):
-            if emitter:
-                emitter.check()
-            for row, score in zip(rows, self._score_batch([encoded[row] for row in rows]), strict=True):
-                results[unique[row]] = score
-            if on_batch:
-                on_batch(len(results))
-        return [results[request] for request in requests]
+        return self.score_tokens(self.encode(requests), emitter=emitter, on_batch=on_batch)
 
-    def _encode_pair(self, context: str, continuation: str) -> tuple[list[int], int]:
-        """Token ids of both together, and where the continuation starts.
+    def encode(self, requests: Sequence[tuple[str, str]]) -> list[Request]:
+        """The tokens of each (context, continuation) text, and where the continuation starts."""
+        return encode(self.tokenizer, requests, special=not self.has_template)
 
-        A context's trailing spaces belong to the continuation, so that words keep their usual tokens
-        (lm-evaluation-harness, ``_encode_pair``).
-        """
-        trailing = len(context) - len(context.rstrip(" "))
-        if trailing:
-            context, continuation = context[:-trailing], context[-trailing:] + continuation
-        prefix = self._tokenize(context)
-        whole = self._tokenize(context + continuation)
-        if not prefix:
-            start = self.tokenizer.bos_token_id
-            prefix = [self.tokenizer.eos_token_id if start is None else start]
-            whole = prefix + whole
-        if not continuation:
-            return whole, len(whole)
-        return whole, min(len(prefix), len(whole) - 1)
-
-    def _score_batch(self, batch: list[tuple[list[int], int]]) -> list[Score]:
-        if not self._forward.separable:
-            return [self._score_whole(ids, start) for ids, start in batch]
-        # the last token of a row is predicted, never read: it stays out of the input
-        width = max(len(ids) for ids, _ in batch) - 1
-        inputs = torch.full((len(batch), width), self._pad_token())
-        mask = torch.zeros_like(inputs)
-        for row, (ids, _) in enumerate(batch):
-            inputs[row, : len(ids) - 1] = torch.tensor(ids[:-1])
-            mask[row, : len(ids) - 1] = 1
-        hidden = self._forward.hidden(
-            input_ids=inputs.to(self.device), attention_mask=mask.to(self.device), use_cache=False
-        )  # (B, T, d)
-        where = [(row, at - 1) for row, (ids, start) in enumerate(batch) for at in range(start, len(ids))]
-        rows, columns = (torch.tensor(part, device=hidden.device) for part in zip(*where, strict=True))
-        wanted = torch.tensor([ids[at] for ids, start in batch for at in range(start, len(ids))], device=hidden.device)
-        picked, best = self._logprobs(hidden[rows, columns], wanted)
-        lengths = [len(ids) - start for ids, start in batch]
-        return [
-            Score(float(values.double().sum()), len(values), bool(greedy.all()))
-            for values, greedy in zip(picked.split(lengths), best.split(lengths), strict=True)
-        ]
-
-    def _score_whole(self, ids: list[int], start: int) -> Score:
-        logits = self._forward.row_logits(ids[:-1], list(range(start - 1, len(ids) - 1)))  # (n, V)
-        tokens = torch.tensor(ids[start:], device=logits.device)
-        picked = logits.gather(1, tokens[:, None])[:, 0] - logits.logsumexp(1)
-        return Score(float(picked.double().sum()), len(tokens), bool((logits.argmax(1) == tokens).all()))
-
-    def _logprobs(self, hidden: torch.Tensor, wanted: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """log p of ``wanted`` (N,) at hidden states (N, d), and whether each is the argmax."""
-        picked, best = [], []
-        for states, tokens in zip(hidden.split(HEAD_ROWS), wanted.split(HEAD_ROWS), strict=True):
-            logits = self._forward.head(states)  # (n, V)
-            chosen = logits.gather(1, tokens[:, None])[:, 0]
-            picked.append((chosen - logits.logsumexp(1)).cpu())
-            best.append((logits.argmax(1) == tokens).cpu())
-        return torch.cat(picked), torch.cat(best)
+    @torch.inference_mode()
+    def score_tokens(
+        self,
+        requests: Sequence[Request],
+        *,
+        emitter: Emitter | None = None,
+        on_batch: Callable[[int], None] | None = None,
+    ) -> list[Score]:
+        """As ``score``, for requests that are tokens already."""
+        self._check_lengths([len(request.ids) for request in requests])
+        return score(self._reader, requests, emitter, on_batch)
 
     # many branches of one prompt, in token ids
 
@@ -282,7 +217,11 @@ class LanguageModel:
         ids = [branch for branch, _ in branches]
         self._check_branches([prefix], ids)
         _check_predicted([prefix], all(offset >= 1 or not ids for ids, offset in branches))
-        return self._reader.continuations(prefix, branches, emitter)
+        none = Pairs(torch.zeros(0), torch.zeros(0, dtype=torch.bool))
+        results = dict.fromkeys(range(len(branches)), none)
+        for done in self._reader.continuations(prefix, branches, emitter):
+            results.update(done)
+        return [results[at] for at in range(len(branches))]
 
     @torch.inference_mode()
     def extend(

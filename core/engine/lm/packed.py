@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import torch
 
 from core.engine.lm.batches import by_budget
-from core.engine.lm.forward import HEAD_ROWS, Forward
+from core.engine.lm.forward import HEAD_ROWS, PART_ROWS, Forward
 from core.engine.lm.tree import Grid, grid_of, grids_of, rows_of
 from core.runs.events import Emitter
 
@@ -28,6 +28,8 @@ GROW_BRANCHES = 256
 """Branches that are extended together."""
 GROW_ROW = 8
 """Branches in one row of an extension."""
+TOP_BLOCK = 32
+"""Tokens of the vocabulary that are compared as one when the largest logits are looked for."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ class Extensions(NamedTuple):
 
 
 class Pairs(NamedTuple):
-    """log p of token ``i`` at a node, whether it was the most probable one there, in the order asked."""
+    """log p of each token, in nats, and whether it was the most probable one (or as probable as that)."""
 
     logprobs: torch.Tensor
     greedy: torch.Tensor
@@ -122,9 +124,8 @@ class Branches:
 
     def continuations(
         self, prefix: Prefix, branches: Sequence[tuple[Sequence[int], int]], emitter: Emitter | None
-    ) -> list[Pairs]:
-        """For each (branch, offset): log p of its tokens from ``offset`` on."""
-        results: list[Pairs] = [Pairs(torch.zeros(0), torch.ones(0, dtype=torch.bool)) for _ in branches]
+    ) -> Iterator[list[tuple[int, Pairs]]]:
+        """For each (branch, offset): log p of its tokens from ``offset`` on; a pack at a time, with their numbers."""
         # the last token is predicted, never read: it stays out of the input
         inputs = [ids[:-1] for ids, _ in branches]
         for members, paths, states in self._states(prefix, inputs, emitter):
@@ -136,9 +137,8 @@ class Branches:
             nodes = list(dict.fromkeys(node for node, _ in wanted))
             pairs = _pairs(nodes, wanted, states)
             lengths = [max(0, len(branches[member][0]) - branches[member][1]) for member in members]
-            for member, *part in zip(members, pairs.logprobs.split(lengths), pairs.greedy.split(lengths), strict=True):
-                results[member] = Pairs(*part)
-        return results
+            each = map(Pairs, pairs.logprobs.split(lengths), pairs.greedy.split(lengths))
+            yield list(zip(members, each, strict=True))
 
     def _states(
         self, prefix: Prefix, branches: Sequence[Sequence[int]], emitter: Emitter | None
@@ -146,7 +146,7 @@ class Branches:
         """Run all branches, a pack at a time.
 
         Yields the branches of the pack; for each its nodes, that of the prompt's end first; and a function from nodes
-        to their logits, which comes in parts (n <= HEAD_ROWS, V) in the order asked.
+        to their logits (n, V), which come in parts and in the order asked.
         """
         if not branches:
             return
@@ -204,8 +204,8 @@ class Branches:
             yield members, paths, lambda nodes, states=states: self._heads(states, nodes)
 
     def _heads(self, states: torch.Tensor, nodes: list[int]) -> Iterator[torch.Tensor]:
-        for part in torch.tensor(nodes, device=states.device).split(HEAD_ROWS):
-            yield self.forward.head(states[part])
+        for part in torch.tensor(nodes, dtype=torch.long, device=states.device).split(HEAD_ROWS):
+            yield from self.forward.heads(states[part])
 
     # longer branches
 
@@ -224,7 +224,8 @@ class Branches:
             for step in range(steps):
                 if emitter:
                     emitter.check()
-                best, values = _agree([growth.logits() for growth in grown])
+                parts = [_agree(part) for part in zip(*(growth.logits() for growth in grown), strict=True)]
+                best, values = torch.cat([one for one, _ in parts]), torch.cat([one for _, one in parts], 1)
                 tokens[members, step] = best
                 logprobs[:, members, step] = values
                 if step < steps - 1:
@@ -265,9 +266,9 @@ class _Growth:
             self._sees = torch.cat([self._sees, seen.view(len(rows), slots, width)], 2)
         self._ends = ends[torch.tensor(self._at, device=device)]
 
-    def logits(self) -> torch.Tensor:
-        """(N, V) in fp32."""
-        return torch.cat([self._forward.head(part) for part in self._ends.split(HEAD_ROWS)])
+    def logits(self) -> Iterator[torch.Tensor]:
+        """(N, V) in fp32, in parts."""
+        return self._forward.heads(self._ends)
 
     def push(self, tokens: list[int]) -> None:
         """Append one token to each branch."""
@@ -288,12 +289,12 @@ class _Regrowth:
         self._reader, self._prefix = reader, prefix
         self._branches = [list(branch) for branch in branches]
 
-    def logits(self) -> torch.Tensor:
+    def logits(self) -> Iterator[torch.Tensor]:
         result: list[torch.Tensor] = [torch.empty(0)] * len(self._branches)
         for members, paths, states in self._reader._states(self._prefix, self._branches, None):
             for member, row in zip(members, torch.cat(list(states([path[-1] for path in paths]))), strict=True):
                 result[member] = row
-        return torch.stack(result)
+        return iter(torch.stack(result).split(PART_ROWS))
 
     def push(self, tokens: list[int]) -> None:
         for branch, token in zip(self._branches, tokens, strict=True):
@@ -313,38 +314,66 @@ def fork(cache: Any, rows: int) -> Any:
     return twin
 
 
-def _agree(logits: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-    """The token of the highest mean probability over the prompts (N,), and its log p for each prompt (P, N)."""
-    logs = [one - one.logsumexp(1, keepdim=True) for one in logits]
-    best = (logs[0] if len(logs) == 1 else torch.stack(logs).exp().mean(0)).argmax(1)
+def _agree(logits: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    """The token of the highest mean probability over the prompts (n,), and its log p for each prompt (P, n)."""
+    if len(logits) == 1:
+        largest, best = logits[0].max(1)
+        return best.cpu(), (largest - _normaliser(logits[0], largest))[None].cpu()
+    logs = [one - _normaliser(one, one.amax(1))[:, None] for one in logits]
+    best = torch.stack(logs).exp().mean(0).argmax(1)
     return best.cpu(), torch.stack([one.gather(1, best[:, None])[:, 0] for one in logs]).cpu()
 
 
+def _normaliser(logits: torch.Tensor, largest: torch.Tensor) -> torch.Tensor:
+    """log sum exp (n,), given the largest logit of each row."""
+    return (logits - largest[:, None]).exp_().sum(1).log_() + largest
+
+
 def _read(logits: torch.Tensor, topk: int, wanted: torch.Tensor) -> Reads:
-    normaliser = logits.logsumexp(1, keepdim=True)
     values, tokens = top(logits, topk)
-    logs = logits - normaliser
-    entropy = torch.special.entr(logs.exp()).sum(1)  # 0 log 0 = 0
-    return Reads(tokens.cpu(), (values - normaliser).cpu(), entropy.cpu(), logs[:, wanted].cpu())
+    gaps = logits - values[:, :1]
+    # p log p is 0 where p is; a row that is not a number stays none
+    weights = gaps.exp()
+    total = weights.sum(1)
+    entropy = total.log() - (weights * gaps.clamp_(min=-1e4)).sum(1) / total
+    normaliser = total.log()[:, None] + values[:, :1]
+    return Reads(tokens.cpu(), (values - normaliser).cpu(), entropy.cpu(), (logits[:, wanted] - normaliser).cpu())
 
 
 def top(logits: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Values and ids (n, k) of the largest logits."""
-    return logits.topk(min(k, logits.shape[1]), 1)
+    """Values and ids (n, k) of the largest logits, best first.
+
+    They lie in the ``k`` blocks whose largest members are largest, so that only those are sorted.
+    """
+    rows, vocabulary = logits.shape
+    blocks = vocabulary // TOP_BLOCK
+    if blocks < 4 * k:
+        return logits.topk(min(k, vocabulary), 1)
+    whole = logits[:, : blocks * TOP_BLOCK].view(rows, blocks, TOP_BLOCK)
+    chosen = whole.amax(2).topk(k, 1).indices  # (n, k)
+    ids = (chosen[:, :, None] * TOP_BLOCK + torch.arange(TOP_BLOCK, device=logits.device)).flatten(1)
+    rest = torch.arange(blocks * TOP_BLOCK, vocabulary, device=logits.device).expand(rows, -1)
+    ids = torch.cat([ids, rest], 1)
+    values, places = logits.gather(1, ids).topk(k, 1)
+    return values, ids.gather(1, places)
 
 
 def _pairs(nodes: list[int], wanted: list[tuple[int, int]], states: Any) -> Pairs:
     """log p of each (node, token) of ``wanted``; every node of ``nodes`` goes through the head once."""
-    place = {node: at for at, node in enumerate(nodes)}
-    at = torch.tensor([place[node] for node, _ in wanted])
-    tokens = torch.tensor([token for _, token in wanted])
     logprobs, greedy = torch.zeros(len(wanted)), torch.zeros(len(wanted), dtype=torch.bool)
+    if not wanted:
+        return Pairs(logprobs, greedy)
+    place = {node: at for at, node in enumerate(nodes)}
+    rows, order = torch.tensor([place[node] for node, _ in wanted]).sort()
+    tokens = torch.tensor([token for _, token in wanted])[order]
+    edges = torch.searchsorted(rows, torch.arange(len(nodes) + 1)).tolist()
     start = 0
-    for logits in states(nodes) if nodes else ():
-        mine = ((at >= start) & (at < start + len(logits))).nonzero()[:, 0]
-        rows, ids = (part[mine].to(logits.device) for part in (at - start, tokens))
-        chosen = logits[rows, ids]
-        logprobs[mine] = (chosen - logits.logsumexp(1)[rows]).cpu()
-        greedy[mine] = (logits.argmax(1)[rows] == ids).cpu()
+    for logits in states(nodes):
+        mine = slice(edges[start], edges[start + len(logits)])
+        row, token = (rows[mine] - start).to(logits.device), tokens[mine].to(logits.device)
+        largest = logits.amax(1)
+        chosen = logits[row, token]
+        logprobs[order[mine]] = (chosen - _normaliser(logits, largest)[row]).cpu()
+        greedy[order[mine]] = (chosen == largest[row]).cpu()
         start += len(logits)
     return Pairs(logprobs, greedy)

@@ -25,7 +25,7 @@ QUESTIONS = ["name a fruit", "the quick brown fox jumps over the lazy dog in the
 
 
 def plain_score(lm: LanguageModel, context: str, continuation: str) -> tuple[float, int]:
-    ids, start = lm._encode_pair(context, continuation)
+    ids, start = lm.encode([(context, continuation)])[0]
     with torch.inference_mode():
         logits = lm.model(torch.tensor([ids])).logits[0].float().log_softmax(-1)
     return sum(float(logits[at - 1, ids[at]]) for at in range(start, len(ids))), len(ids) - start
