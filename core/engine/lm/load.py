@@ -16,13 +16,17 @@ from typing import Any
 import torch
 
 from core.catalog import inspect_model, memory
+from core.engine.lm.cache import ScoreCache
 from core.engine.lm.model import LanguageModel
+from core.engine.lm.prompts import Prompts
 from core.errors import EnvironmentFault, ForeshotError, InputError
 from core.runs.events import Emitter, Progress
 from core.specs import LoadOptions
 from core.types import ModelRef
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+_REFUSALS = (OSError, ValueError, KeyError, ImportError, RuntimeError, AttributeError, TypeError)
+"""What transformers and peft raise for files that they cannot use."""
 
 
 def load_model(ref: ModelRef, options: LoadOptions, emitter: Emitter | None = None) -> LanguageModel:
@@ -61,6 +65,29 @@ def load_model(ref: ModelRef, options: LoadOptions, emitter: Emitter | None = No
     return loaded
 
 
+def load_prompts(ref: ModelRef) -> Prompts:
+    """The tokenizer and template of ``ref`` alone, without its weights.
+
+    Raises InputError where they cannot be used.
+    """
+    _quiet()
+    ref = _resolve_adapter(ref)
+    return Prompts(ref.name, _tokenizer(Path(ref.path)))
+
+
+def open_scores(ref: ModelRef, options: LoadOptions) -> ScoreCache | None:
+    """Scores that ``ref``, loaded as ``options`` say, has been found to give; None where its weights have no hash.
+
+    For ``LanguageModel.score`` of the model as it was loaded, or to look at before it is::
+
+        prompts, known = load_prompts(ref), open_scores(ref, options)
+        scores = known.lookup(prompts.encode(requests)) if known else [None] * len(requests)
+    """
+    device = _device(options.device)
+    precision = f"{device.split(':')[0]} {_dtype(options, device)} {options.quant}"
+    return ScoreCache.open(_resolve_adapter(ref), precision)
+
+
 @contextmanager
 def _lean_heap(wanted: bool) -> Iterator[None]:
     """Give the temporaries of quantising back to the system at once (glibc).
@@ -83,7 +110,7 @@ def _lean_heap(wanted: bool) -> Iterator[None]:
 
 
 def _from_disk(path: Path, options: LoadOptions, device: str, dtype: str) -> tuple[Any, Any]:
-    from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, GgufConfig
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig, GgufConfig
 
     folder, extra = path, {}
     arguments: dict[str, Any] = {
@@ -104,13 +131,23 @@ def _from_disk(path: Path, options: LoadOptions, device: str, dtype: str) -> tup
     elif options.quant == "int8":
         arguments["quantization_config"] = BitsAndBytesConfig(load_in_8bit=True)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True, **extra)
+        tokenizer = _tokenizer(path)
         model = AutoModelForCausalLM.from_pretrained(folder, **arguments, **extra)
     except (torch.OutOfMemoryError, MemoryError):
         raise
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError, AttributeError, TypeError) as error:
+    except _REFUSALS as error:
         raise _unsupported(path.name, error) from error
     return model, tokenizer
+
+
+def _tokenizer(path: Path) -> Any:
+    from transformers import AutoTokenizer
+
+    folder, extra = (path.parent, {"gguf_file": path.name}) if path.suffix == ".gguf" else (path, {})
+    try:
+        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True, **extra)
+    except _REFUSALS as error:
+        raise _unsupported(path.name, error) from error
 
 
 def _unsupported(name: str, error: Exception) -> ForeshotError:
@@ -156,7 +193,7 @@ def _with_adapter(model: Any, folder: Path, *, merge: bool) -> Any:
         return model.merge_and_unload() if merge else model
     except (torch.OutOfMemoryError, MemoryError):
         raise
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError, AttributeError, TypeError) as error:
+    except _REFUSALS as error:
         reason = "its tensors have other shapes." if "size mismatch" in str(error) else _first_line(error)
         raise InputError(
             "adapter_does_not_fit",

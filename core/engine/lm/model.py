@@ -10,21 +10,18 @@ from typing import Any, NamedTuple
 
 import torch
 
-from core.engine.lm import templates
 from core.engine.lm.batches import by_budget, shared_prefix
 from core.engine.lm.forward import Forward
 from core.engine.lm.packed import Branches, Extensions, Pairs, Prefix, Reads
-from core.engine.lm.scoring import Request, Score, encode, score
+from core.engine.lm.prompts import Prompts
+from core.engine.lm.scoring import Cache, Request, Score, score
 from core.engine.lm.selfcheck import check
-from core.engine.lm.slots import Placed, conversation, locate
 from core.errors import InputError
 from core.runs.events import Emitter
-from core.types import Slot
 
 GENERATE_TOKENS = 8192
 """Tokens (prompt and answer) in one generation batch; larger batches were slower on two cores."""
 GENERATE_ROWS = 64
-NONCE = "foreshotnonce7f3a"
 
 
 class Generation(NamedTuple):
@@ -43,31 +40,27 @@ class TokenProbability(NamedTuple):
     logprob: float
 
 
-class LanguageModel:
+class LanguageModel(Prompts):
     """A causal language model in memory.
 
     Attributes:
-        name, dtype, quant: as loaded.
-        notes: what a report must say about how it was loaded.
-        has_template, reasoning: whether there is a chat template, and whether it opens a think block.
+        dtype, quant: as loaded.
+        notes: what a report must say about how it was loaded and scored.
     """
 
     _forward: Forward
+    _branches: Branches | None
 
     def __init__(
         self, *, name: str, model: Any, tokenizer: Any, dtype: str, quant: str, notes: tuple[str, ...] = ()
     ) -> None:
-        self.name = name
+        super().__init__(name, tokenizer)
         self.model = model
-        self.tokenizer = tokenizer
         self.dtype = dtype
         self.quant = quant
-        self.has_template = bool(tokenizer.chat_template)
         if not self.has_template:
             notes = (*notes, "no chat template: prompts and slots are plain text")
         self.notes = notes
-        # R1's own template only strips "</think>" from earlier answers: the model opens the block by itself
-        self.reasoning = self.has_template and "think>" in str(tokenizer.chat_template)
         self._stop = self._stop_tokens()
 
     def __enter__(self) -> LanguageModel:
@@ -87,9 +80,10 @@ class LanguageModel:
         base = model.get_base_model() if hasattr(model, "get_base_model") else model
         if model is None:
             self.__dict__.pop("_forward", None)
+            self._branches = None
         elif "_forward" not in self.__dict__ or self._forward.causal is not base:
             self._forward = Forward(base)
-            self._branches: Branches | None = None
+            self._branches = None
 
     @property
     def device(self) -> torch.device:
@@ -116,34 +110,6 @@ class LanguageModel:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
-    # rendering
-
-    def render(
-        self,
-        user: str,
-        *,
-        system: str | None = None,
-        history: Sequence[tuple[str, str]] = (),
-        position: str = "answer",
-    ) -> str:
-        """The whole prompt up to where the answer starts.
-
-        ``position="after_think"`` (reasoning models) adds a forced empty think block.
-        """
-        if not self.has_template:
-            return templates.plain(user, system, history)
-        return templates.chat(self.tokenizer, self.name, user, system, history, after_think=position == "after_think")
-
-    def place(
-        self, prompt: str, trigger: str, slot: Slot, *, system: str | None = None, position: str = "answer"
-    ) -> Placed:
-        """Render ``prompt`` with ``trigger`` in ``slot``, and say where the trigger stands in the text."""
-        text, marked = (
-            self.render(talk.user, system=talk.system, history=talk.history, position=position)
-            for talk in (conversation(prompt, trigger, slot, system), conversation(prompt, NONCE, slot, system))
-        )
-        return Placed(text, locate(text, marked, NONCE, trigger))
-
     # scoring
 
     @torch.inference_mode()
@@ -151,31 +117,30 @@ class LanguageModel:
         self,
         requests: Sequence[tuple[str, str]],
         *,
+        cache: Cache | None = None,
         emitter: Emitter | None = None,
         on_batch: Callable[[int], None] | None = None,
     ) -> list[Score]:
         """log P(continuation | context) for each (context, continuation) text.
 
         What requests share is computed once, so that one call with many is faster than many calls. Log-softmax is in
-        fp32, over the continuation's positions only. ``on_batch`` gets the number of distinct requests done.
+        fp32, over the continuation's positions only. ``on_batch`` gets the number of distinct requests done. ``cache``
+        (of these very weights) gives what it knows and keeps the rest.
         """
-        return self.score_tokens(self.encode(requests), emitter=emitter, on_batch=on_batch)
-
-    def encode(self, requests: Sequence[tuple[str, str]]) -> list[Request]:
-        """The tokens of each (context, continuation) text, and where the continuation starts."""
-        return encode(self.tokenizer, requests, special=not self.has_template)
+        return self.score_tokens(self.encode(requests), cache=cache, emitter=emitter, on_batch=on_batch)
 
     @torch.inference_mode()
     def score_tokens(
         self,
         requests: Sequence[Request],
         *,
+        cache: Cache | None = None,
         emitter: Emitter | None = None,
         on_batch: Callable[[int], None] | None = None,
     ) -> list[Score]:
         """As ``score``, for requests that are tokens already."""
         self._check_lengths([len(request.ids) for request in requests])
-        return score(self._reader, requests, emitter, on_batch)
+        return score(lambda: self._reader, requests, cache, emitter, on_batch)
 
     # many branches of one prompt, in token ids
 
@@ -404,10 +369,6 @@ class LanguageModel:
         return force
 
     # parts
-
-    def _tokenize(self, text: str) -> list[int]:
-        """Rendered chat text holds its special tokens already; none are added."""
-        return list(self.tokenizer(text, add_special_tokens=not self.has_template)["input_ids"])
 
     def _decode(self, ids: Sequence[int]) -> str:
         return str(

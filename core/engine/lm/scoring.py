@@ -9,16 +9,22 @@ A number moves by rounding alone with what else is asked: 1e-3 nat in fp32 is te
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple, Protocol
 
 from core.engine.lm import packed
-from core.engine.lm.packed import Branches
+from core.engine.lm.packed import Branches, Pairs
 from core.engine.lm.tree import trunks_of
 from core.runs.events import Emitter
 
 TRUNK_WORTH = 512
 """Tokens that a shared beginning has to save: reading it apart costs a small forward pass."""
+
+
+KEEP_EVERY = 256
+"""Scores that are put into the cache together."""
+NUMERICS = 1
+"""To be raised when a change here or in ``packed`` moves numbers by more than rounding; older scores then lapse."""
 
 
 class Request(NamedTuple):
@@ -34,6 +40,14 @@ class Score(NamedTuple):
     logprob: float
     tokens: int
     greedy: bool
+
+
+class Cache(Protocol):
+    """Where scores are kept between runs."""
+
+    def lookup(self, requests: Sequence[Request]) -> list[Score | None]: ...
+
+    def store(self, scores: Iterable[tuple[Request, Score]]) -> None: ...
 
 
 def encode(tokenizer: Any, texts: Sequence[tuple[str, str]], *, special: bool) -> list[Request]:
@@ -68,22 +82,46 @@ def _request(context: tuple[int, ...], whole: tuple[int, ...], continues: bool, 
 
 
 def score(
-    reader: Branches, requests: Sequence[Request], emitter: Emitter | None, on_batch: Callable[[int], None] | None
+    reader: Callable[[], Branches],
+    requests: Sequence[Request],
+    cache: Cache | None,
+    emitter: Emitter | None,
+    on_batch: Callable[[int], None] | None,
 ) -> list[Score]:
-    """Score ``requests``, of any length that the model reads."""
+    """Score ``requests``, of any length that the model reads. ``reader`` is called if one has to be computed."""
     distinct = list(dict.fromkeys(requests))
     results = {request: Score(0.0, 0, True) for request in distinct if request.start >= len(request.ids)}
+    if cache:
+        known = zip(distinct, cache.lookup(distinct), strict=True)
+        results |= {request: score for request, score in known if score is not None}
     todo = [request for request in distinct if request not in results]
+    fresh: list[tuple[Request, Score]] = []
+    try:
+        for done in _computed(reader, todo, emitter):
+            fresh += done
+            results.update(done)
+            if cache and len(fresh) >= KEEP_EVERY:
+                cache.store(fresh)
+                fresh = []
+            if on_batch:
+                on_batch(len(results))
+    finally:  # what is finished is kept, whatever happens to the rest
+        if cache and fresh:
+            cache.store(fresh)
+    return [results[request] for request in requests]
+
+
+def _computed(
+    reader: Callable[[], Branches], todo: list[Request], emitter: Emitter | None
+) -> Iterator[list[tuple[Request, Score]]]:
     inputs = [request.ids[:-1] for request in todo]
     limits = [request.start for request in todo]
     for length, members in trunks_of(inputs, limits, packed.ROW_NODES, TRUNK_WORTH):
-        prefix = reader.prefill(todo[members[0]].ids[:length])
+        prefix = reader().prefill(todo[members[0]].ids[:length])
         branches = [(todo[at].ids[length:], todo[at].start - length) for at in members]
-        for done in reader.continuations(prefix, branches, emitter):
-            for at, pairs in done:
-                results[todo[members[at]]] = Score(
-                    float(pairs.logprobs.double().sum()), len(pairs.logprobs), bool(pairs.greedy.all())
-                )
-            if on_batch:
-                on_batch(len(results))
-    return [results[request] for request in requests]
+        for done in reader().continuations(prefix, branches, emitter):
+            yield [(todo[members[at]], _score(pairs)) for at, pairs in done]
+
+
+def _score(pairs: Pairs) -> Score:
+    return Score(float(pairs.logprobs.double().sum()), len(pairs.logprobs), bool(pairs.greedy.all()))
