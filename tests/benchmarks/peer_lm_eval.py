@@ -9,6 +9,7 @@ log-likelihoods).
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import json
 import os
@@ -103,22 +104,22 @@ def score(job: dict) -> dict:
     from lm_eval.models.huggingface import HFLM
 
     torch.set_num_threads(job["threads"])
-    lm = HFLM(pretrained=job["model"], device="cpu", dtype=job["dtype"], batch_size=job["batch"])
+    lm = HFLM(pretrained=job["model"], device="cpu", dtype=job["dtype"], batch_size=job["batches"][0])
     asked = [
         Instance(request_type="loglikelihood", doc={}, arguments=tuple(pair), idx=at)
         for at, pair in enumerate(job["requests"])
     ]
-    lm.loglikelihood(asked[:2], disable_tqdm=True)  # warm
-    Path("/proc/self/clear_refs").write_text("5")  # the peak begins here
-    loaded, started = status("VmRSS"), time.perf_counter()
-    answers = lm.loglikelihood(asked, disable_tqdm=True)
-    seconds = time.perf_counter() - started
-    return {
-        "logprobs": [value for value, _ in answers],
-        "seconds": seconds,
-        "peak_bytes": status("VmHWM") - loaded,
-        "versions": versions(),
-    }
+    runs = {}
+    for batch in job["batches"]:
+        lm.batch_size_per_gpu = batch
+        lm.loglikelihood(asked[:2], disable_tqdm=True)  # warm
+        ctypes.CDLL(None).malloc_trim(0)
+        Path("/proc/self/clear_refs").write_text("5")  # the peak begins here
+        loaded, started = status("VmRSS"), time.perf_counter()
+        answers = lm.loglikelihood(asked, disable_tqdm=True)
+        seconds = time.perf_counter() - started
+        runs[batch] = {"seconds": seconds, "peak_bytes": status("VmHWM") - loaded}
+    return {"logprobs": [value for value, _ in answers], "runs": runs, "versions": versions()}
 
 
 def versions() -> dict:

@@ -168,4 +168,5 @@ def _damaged(error: sqlite3.Error) -> bool:
 
 
 def _check(key: bytes, score: Score) -> int:
-    return zlib.crc32(key + struct.pack("<dq?", *score))
+    # SQLite keeps no sign of zero
+    return zlib.crc32(key + struct.pack("<dq?", score.logprob + 0.0, score.tokens, score.greedy))

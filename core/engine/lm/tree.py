@@ -135,13 +135,15 @@ def trunks_of(branches: Sequence[Sequence[int]], limits: Sequence[int], width: i
 
     Rows of ``width`` nodes each repeat what their branches share. ``limits``: how far each branch's beginning may go.
     """
+    if not branches:
+        return []
     order = sorted(range(len(branches)), key=lambda at: list(branches[at]))
     ordered = [branches[at] for at in order]
     shared = [0, *(common(one, two) for one, two in pairwise(ordered))]
     fresh = list(accumulate((len(branch) - keep for branch, keep in zip(ordered, shared, strict=True)), initial=0))
     rest = Trunk(0, [])
     found = [rest]
-    todo = [(0, len(order), rest)] if order else []
+    todo = [(0, len(order), rest)]
     while todo:
         start, end, trunk = todo.pop()
         nodes = fresh[end] - fresh[start]

@@ -94,6 +94,12 @@ def test_a_context_and_a_continuation_that_are_one_token(make: Maker) -> None:
         assert lm.score([("t", "he")])[0].logprob == pytest.approx(float(after[request.ids[1]]), abs=1e-4)
 
 
+def test_nothing_to_score(make: Maker) -> None:
+    with load_model(ModelRef(str(make("llama"))), FP32) as lm:
+        assert lm.score([]) == []
+        assert lm.score([("dog", "")]) == [scoring.Score(0.0, 0, True)]
+
+
 def test_greedy_says_whether_the_model_would_have_said_it(make: Maker) -> None:
     with load_model(ModelRef(str(make("llama"))), FP32) as lm:
         ids = lm._tokenize("name a fruit")
