@@ -193,3 +193,14 @@ def test_the_small_model_is_packed_in_both_precisions(real: LanguageModel) -> No
     for at, start in enumerate(starts):
         after = plain_logits(real, [*prefix.ids, *start])[-1]
         assert reads.logprobs[at, :5].tolist() == pytest.approx(after[reads.tokens[at, :5]].tolist(), abs=tolerance)
+
+
+@pytest.mark.parametrize(("vocabulary", "k"), [(4096, 20), (4111, 20), (300, 20), (10, 20)])
+def test_the_largest_logits_are_found_block_by_block(vocabulary: int, k: int) -> None:
+    logits = torch.randn(9, vocabulary, generator=torch.Generator().manual_seed(vocabulary))
+    logits[0, -5:] += 10  # in what is left over after the last whole block
+    logits[1, :32] += 10  # all in one block
+    values, ids = packed.top(logits, k)
+    expected = logits.topk(min(k, vocabulary), 1)
+    assert torch.equal(values, expected.values)
+    assert torch.equal(logits.gather(1, ids), values)
