@@ -137,6 +137,7 @@ from datasets import Dataset
 from transformers import TrainerCallback
 from trl.experimental.gkd import GKDConfig, GKDTrainer
 tokenizer = AutoTokenizer.from_pretrained(job["student"], local_files_only=True)
+tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
 import tempfile
 args = GKDConfig(output_dir=tempfile.mkdtemp(), use_cpu=True, bf16=False, lmbda=0.0, beta=0.0, seq_kd=False,
     per_device_train_batch_size=job["batch"], gradient_accumulation_steps=1, max_steps=len(batches), learning_rate=1e-4,

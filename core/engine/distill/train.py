@@ -152,7 +152,7 @@ class Trainer:
         silence_dropout(learner)
         self.weights = {name: p for name, p in learner.named_parameters() if p.requires_grad}
         optimiser = torch.optim.AdamW(
-            self.weights.values(), lr=stage.optimiser.rate, weight_decay=stage.optimiser.weight_decay
+            self.weights.values(), lr=stage.optimiser.rate, weight_decay=stage.optimiser.weight_decay, fused=True
         )
         self.plain_optimiser = optimiser
         self.accelerator = Accelerator(cpu=learner.side.device.type == "cpu", mixed_precision="no")
