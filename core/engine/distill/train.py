@@ -179,25 +179,26 @@ class Trainer:
         saved = time.monotonic()
         self.learner.train()
         try:
-            while engine.step < len(self.steps):
+            while True:
+                # in this order, so that a run that was interrupted between a step and its evaluation catches up
                 self.emitter.check()
+                if self._is_due(engine):
+                    self._evaluate(engine)
+                if engine.step >= len(self.steps):
+                    break
+                if self._stalled(engine):
+                    why = "early stop"
+                    break
+                if engine.step and time.monotonic() - saved >= self.stage.budget.checkpoint_s:
+                    self.save(engine)
+                    saved = time.monotonic()
                 begun = time.monotonic()
                 self._step(engine)
                 engine.seconds += time.monotonic() - begun
                 self._tell(engine, engine.tokens / max(engine.seconds, 1e-9))
-                if engine.step % self.evaluation.every == 0 or engine.step == len(self.steps):
-                    self._evaluate(engine)
-                    if self._stalled(engine):
-                        why = "early stop"
-                        break
-                if time.monotonic() - saved >= self.stage.budget.checkpoint_s:
-                    self.save(engine)
-                    saved = time.monotonic()
         except Cancelled:
             self.save(engine)
             raise
-        if engine.evaluations[-1].step != engine.step:
-            self._evaluate(engine)
         self.save(engine)
         self.learner.eval()
         return Outcome(engine, why)
@@ -273,6 +274,10 @@ class Trainer:
         if self._rows:
             self.log(self._rows)
             self._rows = []
+
+    def _is_due(self, engine: Engine) -> bool:
+        due = engine.step % self.evaluation.every == 0 or engine.step == len(self.steps)
+        return due and engine.evaluations[-1].step != engine.step
 
     def _evaluate(self, engine: Engine) -> None:
         self.learner.eval()

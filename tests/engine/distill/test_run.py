@@ -207,6 +207,18 @@ def test_an_early_stop_ends_it(planned: Planner, tmp_path: Path) -> None:
     (stage,) = run(plan, tmp_path / "run")["stages"]
     assert (stage["ended"], stage["steps"]) == ("early stop", 1)
 
+    class LeavesAtTheEnd(Watcher):
+        def emit(self, event: Event) -> None:
+            if isinstance(event, Progress) and event.stage == "stage-1/evaluate" and self.events:
+                raise _Gone  # the second evaluation of answers: training is over, its result not yet written
+            if isinstance(event, Samples):
+                self.events.append(event)
+
+    with pytest.raises(_Gone):
+        run(plan, tmp_path / "cut", LeavesAtTheEnd())
+    (again,) = run(plan, tmp_path / "cut", resume=True)["stages"]
+    assert (again["ended"], again["steps"]) == ("early stop", 1)
+
 
 def test_vocabularies_of_other_sizes_are_sliced(planned: Planner, tiny: Maker, tmp_path: Path) -> None:
     wide = tiny("wide", 3, vocab_size=331)
