@@ -162,6 +162,18 @@ def test_variants(planned: Planner, tmp_path: Path, variant: str, parts: dict[st
     AutoModelForCausalLM.from_pretrained(tmp_path / "run" / report["student"])
 
 
+def test_a_teacher_in_four_bits_teaches_what_it_says_in_four_bits(
+    planned: Planner, tiny: Maker, tmp_path: Path
+) -> None:
+    wide = tiny("wide", 1, 4, hidden_size=128, intermediate_size=256)  # bitsandbytes packs blocks of 64
+    nf4 = LoadOptions(device="cpu", quant="nf4", dtype="fp32")
+    report = run(planned(teacher=str(wide), teacher_load=nf4, trainable=Trainable(mode="lora")), tmp_path / "run")
+    (stage,) = report["stages"]
+    assert stage["teacher_precision"] == "nf4"
+    assert stage["after"]["kl"] < stage["before"]["kl"]
+    assert ", nf4, weights sha256" in (tmp_path / "run" / report["student"] / "README.md").read_text()
+
+
 def test_body_leaves_embeddings_alone(planned: Planner, tmp_path: Path) -> None:
     report = run(planned(trainable=Trainable(mode="body")), tmp_path / "run")
     before, after = (
@@ -442,3 +454,50 @@ def test_a_teacher_that_changed_is_not_gone_on_with(planned: Planner, tiny: Make
     tiny("t", 5, 4)
     with pytest.raises(InputError, match="has changed"):
         run(plan, tmp_path / "run", resume=True)
+
+
+def test_with_a_cache_no_teacher_is_in_memory_while_training(
+    planned: Planner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from core.engine.distill import run as run_module
+
+    loaded: list[Any] = []
+    real_load, real_run = run_module.load_model, run_module.Trainer.run
+
+    def load(*arguments: Any) -> Any:
+        loaded.append(real_load(*arguments))
+        return loaded[-1]
+
+    alive: list[list[str]] = []
+
+    def watched(self: Any, *arguments: Any, **more: Any) -> Any:
+        alive.append([lm.name for lm in loaded if lm.model is not None])
+        return real_run(self, *arguments, **more)
+
+    monkeypatch.setattr(run_module, "load_model", load)
+    monkeypatch.setattr(run_module.Trainer, "run", watched)
+    run(planned(cache=Cache(k=16)), tmp_path / "cached")
+    run(planned(), tmp_path / "online")
+    assert alive == [["baseline"], ["t", "baseline"]]
+
+
+def test_a_finished_stage_is_not_done_again(planned: Planner, tiny: Maker, tmp_path: Path) -> None:
+    plan = planned("progressive", student=str(tiny("t", 1, 4)))
+    stages: list[str] = []
+
+    class LeavesInTheSecond(Watcher):
+        def emit(self, event: Event) -> None:
+            if isinstance(event, Progress) and event.stage.endswith("/train"):
+                stages.append(event.stage)
+                if event.stage == "stage-2/train":
+                    raise _Gone
+
+    with pytest.raises(_Gone):
+        run(plan, tmp_path / "cut", LeavesInTheSecond())
+    assert stages[0] == "stage-1/train"
+    stages.clear()
+    watcher = Watcher()
+    report = run(plan, tmp_path / "cut", watcher, resume=True)
+    seen = {event.stage for event in watcher.events if isinstance(event, Progress)}
+    assert not any(stage.startswith("stage-1/") for stage in seen)
+    assert report["stages"][1]["against_plan_teacher"]["kl"] > 0
