@@ -51,7 +51,7 @@ class Progress(msgspec.Struct, frozen=True, tag="progress", tag_field="type"):
 
 
 class Samples(msgspec.Struct, frozen=True, tag="samples", tag_field="type"):
-    """Rows for a live table, batched. ``table`` is ``candidates``, ``items``, ``findings``, ``training``, ``evaluations``."""
+    """Rows for a live table, batched: ``candidates``, ``items``, ``findings``; ``training``, ``evaluations``."""
 
     table: str
     rows: list[dict[str, Any]]
