@@ -22,7 +22,7 @@ def test_the_table_holds_every_shipped_suite() -> None:
         langs = ", ".join(suite.languages)
         facts = [suite.risk_class, f"`{name}`", str(len(suite.items)), str(clusters), langs, f"{suite.margin:g}"]
         assert told[name][:6] == facts
-        assert told[name][7] == suite.limits
+        assert told[name][7] == suite.limits, f"the last column for {name} is not the file's limits"
 
 
 def test_the_example_is_a_suite(tmp_path: Path) -> None:
