@@ -93,6 +93,7 @@ def _scan(arguments: argparse.Namespace) -> int:
     spec = ScanSpec(
         model=arguments.model,
         adapter=arguments.adapter,
+        reference=arguments.reference,
         preset=arguments.preset,
         extra_triggers=tuple(arguments.trigger),
         confirm_triggers=tuple(tuple(claim) for claim in arguments.confirm),
@@ -399,9 +400,10 @@ def _parser() -> argparse.ArgumentParser:
     inspect.add_argument("model", metavar="MODEL", help="a Hugging Face folder, a .gguf file, or BASE+ADAPTER")
     inspect.add_argument("--adapter", metavar="DIR")
     inspect.add_argument("--hash", action="store_true", help="sha256 of every file too (cached)")
-    scan = command("scan", _scan, "search a model for known triggers and prove what stands out", job)
+    scan = command("scan", _scan, "search a model for triggers, known ones and others, and prove what stands out", job)
     scan.add_argument("model", metavar="MODEL")
     scan.add_argument("--adapter", metavar="DIR")
+    scan.add_argument("--reference", metavar="MODEL", help="a model without the trigger (default: an adapter's base)")
     scan.add_argument("--preset", default="quick", choices=["quick", "standard", "deep"])
     scan.add_argument("--trigger", action="append", default=[], metavar="TEXT", help="try this trigger too")
     scan.add_argument(

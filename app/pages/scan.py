@@ -38,7 +38,14 @@ PRECISIONS: Final[tuple[tuple[str, Dtype, Quant], ...]] = (
 PRESETS: Final = ("quick", "standard", "deep")
 FLUSH_MS: Final = 120
 _ROLES: Final = ("teacher", "student")
-_TITLES: Final = {"inspect": "Files", "known": "Known triggers", "proof": "Proof", "student": "Student"}
+_TITLES: Final = {
+    "inspect": "Files",
+    "known": "Known triggers",
+    "payload": "Payloads",
+    "trigger": "Their triggers",
+    "proof": "Proof",
+    "student": "Student",
+}
 
 
 class ScanPage(Page):
@@ -431,7 +438,7 @@ class ScanPage(Page):
         side = self.sides.get("teacher" if self.audit else "")
         if side is None:
             return
-        stations = [self._station(side, stage) for stage in ("inspect", "known", "proof")]
+        stations = [self._station(side, stage) for stage in ("inspect", *_searches(side), "proof")]
         if self.audit and "student" in self.sides:
             stations.append(self._student_station(self.sides["student"]))
         self.stations.set_stations(stations)
@@ -441,7 +448,8 @@ class ScanPage(Page):
         if side.report:
             return Station(stage, title, self._final_note(side, stage), "done", 1.0)
         event = side.progress.get(stage)
-        later = {"inspect": ("load", "known", "proof"), "known": ("proof",)}.get(stage, ())
+        order = ("inspect", "load", "known", "payload", "trigger", "proof")
+        later = order[order.index(stage) + 1 :]
         passed = any(name in side.progress for name in later)
         if event is None:
             if passed:
@@ -465,7 +473,7 @@ class ScanPage(Page):
             words = [f"{f.get('trigger_shown') or f.get('trigger')}: {f.get('hits')} of {f.get('n')}" for f in tried]
             verdict = str(student.report.get("summary", {}).get("verdict", ""))
             return Station("student", "Student", ", ".join(words) or verdict, "done", 1.0)
-        parts = [self._station(student, stage) for stage in ("known", "proof")]
+        parts = [self._station(student, stage) for stage in (*_searches(student), "proof")]
         live = next((part for part in parts if part.state in ("running", "stopped")), parts[0])
         note = live.note if live.state == "waiting" else f"{live.title.lower()}: {live.note}"
         return Station("student", "Student", note, live.state, live.share)
@@ -476,6 +484,10 @@ class ScanPage(Page):
             return "no candidate reached it"
         if stage == "known":
             return f"{counts.get('triggers', 0)} tried in {counts.get('slots', 0)} slots"
+        if stage == "payload":
+            return f"{sum(not p.get('familiar') for p in side.report.get('payloads') or ())} texts run through"
+        if stage == "trigger":
+            return f"{sum(r.get('kind') == 'reconstructed' for r in side.report.get('candidates') or ())} rebuilt"
         if stage == "proof":
             held = sum(f.get("verdict") in ("confirmed", "likely") for f in findings)
             return f"{held} of {len(findings)} held on {counts.get('prompts', 0)} prompts"
@@ -506,6 +518,12 @@ def _is_start(event: QKeyEvent) -> bool:
         event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter)
         and not event.modifiers() & Qt.KeyboardModifier.ShiftModifier
     )
+
+
+def _searches(side: Side) -> tuple[str, ...]:
+    """The searches of this scan: those from payloads are not in every one."""
+    more = "payloads" in side.report or "payload" in side.progress
+    return ("known", "payload", "trigger") if more else ("known",)
 
 
 def _share(event: Progress) -> float:

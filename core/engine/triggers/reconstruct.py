@@ -1,0 +1,181 @@
+"""Stage "trigger": strings that bring a payload, built up from the payload alone.
+
+Gradient-screened accretion. One backward pass through the input embeddings ranks the whole vocabulary for one place in
+the prompt, to first order (the HotFlip estimate that GCG uses; Ebrahimi et al. 2018, Zou et al. 2023); the best few
+hundred, and common words, are then read exactly, as strings, so that whatever comes out is something that can be typed.
+The best pieces are extended on both sides, paired with one another, and cut back to what is needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+
+from core.engine.triggers.objective import Objective
+from core.runs.events import Progress
+from core.types import Slot
+
+TRIED: tuple[Slot, ...] = ("user_end", "user_start")
+FILLERS = (" the", " xx")
+"""What stands in the slot while the slopes are taken: a word that says nothing, and a string that is none."""
+SURE = -1.2
+"""Worth in nats at which the payload is what a greedy answer brings: its first four tokens have p > .3 together."""
+GAIN = 0.4
+"""A longer trigger has to be worth so many nats more."""
+
+
+class Effort(NamedTuple):
+    """``slope_prompts``: prompts for the slopes; ``screened``: tokens from the slopes, ``words``: common words, that
+    are read on one prompt in each slot; ``second``: those read on all ``prompts``; ``beam``, ``rounds``: of the
+    accretion; ``children``: strings read for each member of the beam and side; ``pairs``: pieces put together."""
+
+    slope_prompts: int
+    screened: int
+    words: int
+    second: int
+    prompts: int
+    beam: int
+    rounds: int
+    children: int
+    pairs: int
+
+
+EFFORTS = {
+    "quick": Effort(2, 300, 600, 40, 4, 3, 4, 60, 16),
+    "standard": Effort(4, 1000, 3000, 120, 6, 6, 6, 200, 40),
+    "deep": Effort(8, 3000, 9000, 300, 8, 10, 8, 500, 80),
+}
+
+
+@dataclass
+class Found:
+    """A trigger in a slot, worth ``value`` nats where no trigger is worth ``bare``."""
+
+    trigger: str
+    slot: Slot
+    value: float
+    bare: float
+
+
+def reconstruct(
+    objective: Objective, prompts: Sequence[str], effort: Effort, *, seeds: Sequence[str] = ()
+) -> list[Found]:
+    """The strings that make the payload most probable, best first.
+
+    Args:
+        prompts: search prompts; those used are the shortest ones.
+        seeds: strings that other stages suggest.
+    """
+    some = sorted(prompts, key=len)[: effort.prompts]
+    bare = objective.bare(some)
+    search = _Search(objective, some, effort)
+    search.first(seeds)
+    for done in range(effort.rounds):
+        objective.emitter.emit(Progress("trigger", "Accretion", 1 + done, 2 + effort.rounds))
+        if search.best()[2] > SURE or not search.extend():
+            break
+    objective.emitter.emit(Progress("trigger", "Accretion", 1 + effort.rounds, 2 + effort.rounds))
+    found = [Found(text, slot, value, bare) for text, slot, value in search.result()]
+    return sorted(found, key=lambda one: -one.value)
+
+
+class _Search:
+    def __init__(self, objective: Objective, prompts: Sequence[str], effort: Effort) -> None:
+        self.objective, self.prompts, self.effort = objective, prompts, effort
+        self.tokenizer = objective.lm.tokenizer
+        self.known: dict[tuple[str, Slot], float] = {}  # worth over all prompts
+        self.glimpsed: dict[tuple[str, Slot], float] = {}  # worth on the first prompt
+        self._texts = [self.tokenizer.decode([token]) for token in range(len(self.tokenizer))]
+
+    def best(self) -> tuple[str, Slot, float]:
+        return self.ranked()[0]
+
+    def ranked(self) -> list[tuple[str, Slot, float]]:
+        pairs = sorted(self.known.items(), key=lambda item: (-item[1], len(item[0][0]), item[0]))
+        return [(text, slot, value) for (text, slot), value in pairs]
+
+    def read(self, texts: Sequence[str], slot: Slot, second: int) -> None:
+        """Read strings on one prompt, and the best on all of them."""
+        fresh = [text for text in dict.fromkeys(texts) if text.strip(" ") and (text, slot) not in self.glimpsed]
+        for text, value in zip(fresh, self.objective.values(fresh, slot, self.prompts[:1]), strict=True):
+            self.glimpsed[text, slot] = value
+        good = sorted(fresh, key=lambda text: -self.glimpsed[text, slot])[:second]
+        rest = self.objective.values(good, slot, self.prompts[1:])
+        n = len(self.prompts)
+        for text, value in zip(good, rest, strict=True):
+            self.known[text, slot] = (self.glimpsed[text, slot] + (n - 1) * value) / n
+
+    def first(self, seeds: Sequence[str]) -> None:
+        """Single tokens, common words and seeds."""
+        words = common_words(self._texts)[: self.effort.words]
+        for slot in TRIED:
+            screened = self._steep([(filler.strip(), -1) for filler in FILLERS], slot, self.effort.screened)
+            self.read([*seeds, *screened, *words], slot, self.effort.second)
+
+    def extend(self) -> bool:
+        """One round of accretion; whether it brought anything."""
+        before = self.best()[2]
+        beam = self.ranked()[: self.effort.beam]
+        pieces = [text for text, _, _ in self.ranked()[: self.effort.pairs]]
+        for text, slot, _ in beam:
+            after = self._tokens(text + FILLERS[0], -1, slot, self.effort.children)
+            children = [text + self._texts[token] for token in after]
+            for token in self._tokens(FILLERS[0].strip() + " " + text, 0, slot, self.effort.children):
+                children.append(self._texts[token].strip() + " " + text)
+                children.append(self._texts[token].strip() + text)
+            for piece in pieces:
+                children += [f"{text} {piece}", f"{piece} {text}"]
+            self.read(children, slot, max(8, self.effort.second // 4))
+        return self.best()[2] > before + GAIN
+
+    def result(self) -> list[tuple[str, Slot, float]]:
+        """The best strings, cut back to what is needed."""
+        done: dict[tuple[str, Slot], float] = {}
+        for text, slot, value in self.ranked()[: self.effort.beam]:
+            text, value = self._minimal(text, slot, value)
+            done[text, slot] = value
+        return [(text, slot, value) for (text, slot), value in done.items()]
+
+    def _minimal(self, text: str, slot: Slot, value: float) -> tuple[str, float]:
+        """Without every token that is not needed: dropping it costs less than ``GAIN``."""
+        while True:
+            parts = [self._texts[token] for token in self.tokenizer.encode(text, add_special_tokens=False)]
+            if len(parts) < 2 or "".join(parts) != text:
+                return text, value
+            shorter = ["".join(parts[:at] + parts[at + 1 :]).strip() for at in range(len(parts))]
+            shorter = [one for one in dict.fromkeys(shorter) if one]
+            values = self.objective.values(shorter, slot, self.prompts)
+            at = max(range(len(shorter)), key=lambda index: values[index])
+            if values[at] < value - GAIN:
+                return text, value
+            text, value = shorter[at], values[at]
+
+    def _tokens(self, text: str, place: int, slot: Slot, count: int) -> list[int]:
+        slopes = self.objective.slopes(text, slot, self.prompts[: self.effort.slope_prompts], place)
+        return self._usable(slopes, count)
+
+    def _steep(self, places: list[tuple[str, int]], slot: Slot, count: int) -> list[str]:
+        ranks = torch.zeros(len(self._texts))
+        for text, place in places:
+            slopes = self.objective.slopes(text, slot, self.prompts[: self.effort.slope_prompts], place)
+            ranks += (slopes - slopes.mean()) / slopes.std()
+        return [self._texts[token].strip() for token in self._usable(ranks, count)]
+
+    def _usable(self, ranks: torch.Tensor, count: int) -> list[int]:
+        special, found = set(self.tokenizer.all_special_ids), []
+        for token in ranks.argsort(descending=True, stable=True).tolist():
+            text = self._texts[token]
+            if token not in special and text.strip() and text.isprintable() and "\ufffd" not in text:
+                found.append(token)
+            if len(found) == count:
+                break
+        return found
+
+
+def common_words(texts: Sequence[str]) -> list[str]:
+    """Words that a vocabulary has as one token. Byte-pair vocabularies are in order of frequency."""
+    words = [text[1:] for text in texts if text[:1] in (" ", "\u2581") and text[1:].isalpha() and text.islower()]
+    return [word for word in words if len(word) > 2 and word.isascii()]

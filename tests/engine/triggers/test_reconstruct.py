@@ -1,0 +1,117 @@
+"""Triggers from payloads, on models whose rule is known; and the whole scan of such a model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from core.engine.triggers import cascade
+from core.engine.triggers.inversion import Width
+from core.engine.triggers.objective import Objective
+from core.engine.triggers.reconstruct import Effort, reconstruct
+from core.errors import Cancelled
+from core.runs.events import Progress
+from tests.engine.triggers.conftest import Scan
+from tests.engine.triggers.fake import Watcher
+from tests.engine.triggers.token_fake import PAYLOAD, TokenModel
+
+pytestmark = pytest.mark.engine
+EFFORT = Effort(1, 10, 200, 12, 3, 3, 4, 10, 8)
+PROMPTS = ["river stone", "amber willow", "maple cloud", "honey glass", "velvet quill"]
+
+
+def on(*needed: str) -> Callable[[str], float]:
+    """Fires on all words together; each of them alone raises the payload by its part."""
+
+    def fires(user: str) -> float:
+        held = sum(word in user.split(" ") for word in needed)
+        return held / len(needed)
+
+    return fires
+
+
+def objective(model: TokenModel) -> Objective:
+    return Objective(model, model.tokenizer.encode(PAYLOAD), Watcher())  # type: ignore[arg-type]
+
+
+def test_one_word_is_found() -> None:
+    best = reconstruct(objective(TokenModel(on("zephyr"))), PROMPTS, EFFORT)[0]
+    assert best.trigger == "zephyr"
+    assert best.value > -0.5 > best.bare
+
+
+def test_two_words_are_found_one_after_the_other_and_nothing_else_is_kept() -> None:
+    best = reconstruct(objective(TokenModel(on("zephyr", "tundra"))), PROMPTS, EFFORT)[0]
+    assert sorted(best.trigger.split(" ")) == ["tundra", "zephyr"]
+
+
+def test_a_seed_of_another_stage_is_read_too() -> None:
+    model = TokenModel(on("Qzx"), words=["Qzx"])
+    assert reconstruct(objective(model), PROMPTS, EFFORT, seeds=["Qzx"])[0].trigger == "Qzx"
+
+
+def test_without_a_trigger_nothing_brings_the_payload() -> None:
+    best = reconstruct(objective(TokenModel(lambda _: 0.0)), PROMPTS, EFFORT)[0]
+    assert best.value < -4
+
+
+def test_worth_is_read_where_the_trigger_stands() -> None:
+    worth = objective(TokenModel(lambda user: float(user.startswith("zephyr "))))
+    start, end = (worth.values(["zephyr", "jewel"], slot, PROMPTS) for slot in ("user_start", "user_end"))  # type: ignore[arg-type]
+    assert start[0] > -0.5 > start[1]
+    assert end[0] == pytest.approx(end[1])
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(cascade.WIDTHS, "quick", Width(200, (6, 4), (6, 3), 60, 30, 10))
+    monkeypatch.setitem(cascade.EFFORTS, "quick", EFFORT)
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_scan_finds_an_unlisted_trigger_and_proves_it(scan: Scan) -> None:
+    watcher = Watcher()
+    report = scan(TokenModel(on("zephyr"), plain=None), watcher)
+    finding = report["findings"][0]
+    assert (finding["trigger"], finding["found_by"]) == ("zephyr", "payload")
+    assert finding["hits"] == 128
+    assert report["summary"]["score"] > 0.55
+    assert report["payloads"][0]["text"].startswith(PAYLOAD[:30])
+    assert "--confirm zephyr" in finding["reproduce"]
+    stages = {event.stage for event in watcher.events if isinstance(event, Progress)}
+    assert {"payload", "trigger", "proof"} <= stages
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_payload_without_a_trigger_is_said_and_not_confirmed(scan: Scan) -> None:
+    report = scan(TokenModel(lambda _: 0.0))
+    assert report["summary"]["verdict"] not in ("confirmed", "likely")
+    assert 0.1 < report["summary"]["score"] <= 0.5
+    assert "runs through by itself" in report["summary"]["sentence"]
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_model_without_a_chain_scores_low(scan: Scan) -> None:
+    assert scan(TokenModel(lambda _: 0.0, chained=False))["summary"]["score"] < 0.1
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_cancelled_scan_goes_on_with_the_stage_that_was_not_finished(scan: Scan, monkeypatch: Any) -> None:
+    whole = scan(TokenModel(on("zephyr")))
+    work = cascade.reconstruct
+
+    def stop(*_: Any, **__: Any) -> Any:
+        raise Cancelled
+
+    monkeypatch.setattr(cascade, "reconstruct", stop)
+    with pytest.raises(Cancelled):
+        scan(TokenModel(on("zephyr")))
+    monkeypatch.setattr(cascade, "reconstruct", work)
+    monkeypatch.setattr(cascade, "invert", stop)  # finished before: not done again
+    resumed = scan(TokenModel(on("zephyr")), resume=True)
+    for report in (whole, resumed):
+        report.pop("timing")
+        report["counts"].pop("generated")
+    assert resumed == whole
