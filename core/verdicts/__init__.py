@@ -63,9 +63,12 @@ def judge_trigger(
         grade=_trigger_grade(first or second),
         p=p,
         items_needed=needed,
-        evidence=f"{finding['evidence']} Found by list.",
+        evidence=f"{finding['evidence']} {_FOUND[finding.get('found_by') == 'payload']}",
         limits="One trigger, one payload, one template; other triggers were not measured by this row.",
     )
+
+
+_FOUND = {False: "Found by list.", True: "Found from its payload."}
 
 
 def judge_untriggered(teacher: dict[str, Any], student: dict[str, Any] | None) -> Judged:

@@ -22,7 +22,7 @@ PLACES: tuple[Slot, ...] = ("user_start", "user_middle", "user_end")
 CLEAN_TOKENS = 96
 """Of each clean answer, in which openings and signatures are looked for."""
 READ_TOKENS = 16
-WORTH = 0.75
+WORTH = 0.8
 """Strength from which a payload is worth the search for its trigger."""
 BRINGS = 0.5
 """Share of the search prompts on which a trigger has to bring the payload to be worth a proof."""
