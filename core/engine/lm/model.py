@@ -371,7 +371,7 @@ class LanguageModel(Prompts):
 
     # tokens
 
-    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+    def token_ids(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of each rendered prompt, as the model is given them."""
         rows = self.tokenizer(list(texts), add_special_tokens=not self.has_template)["input_ids"] if texts else []
         return [list(row) for row in rows]

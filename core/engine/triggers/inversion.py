@@ -105,7 +105,7 @@ def invert(
         prompts: rendered prompts; the first four are used.
         clean: the model's own answers to plain prompts, as long as can be afforded.
     """
-    prefixes = [lm.prefill(ids) for ids in lm.encode(prompts[:PROMPTS])]
+    prefixes = [lm.prefill(ids) for ids in lm.token_ids(prompts[:PROMPTS])]
     starts, prior = _starts(lm, prefixes, width, emitter)
     gate = prefixes[:GATE_PROMPTS]
     grown = lm.extend(gate, starts, GATE_STEPS, emitter=emitter)
@@ -123,7 +123,7 @@ def invert(
     for payload in merged:
         payload.familiar = familiar(payload.text, clean)
     if reference is not None:
-        others = [reference.prefill(ids) for ids in reference.encode(prompts[:GATE_PROMPTS])]
+        others = [reference.prefill(ids) for ids in reference.token_ids(prompts[:GATE_PROMPTS])]
         _novelty(lm, reference, gate, others, [payload for payload in merged if not payload.familiar][:40])
     emitter.emit(Progress("payload", "Payload candidates", 4, 4))
     return sorted(merged, key=lambda payload: -payload.strength)

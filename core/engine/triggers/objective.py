@@ -47,7 +47,7 @@ class Objective:
             texts = [render_in(self.lm, prompt, trigger, slot) for trigger in triggers]
             if not texts:
                 continue
-            ids = self.lm.encode(texts)
+            ids = self.lm.token_ids(texts)
             start = self._start(prompt, slot)
             cut = len(start) if all(row[: len(start)] == start for row in ids) else _common(ids)
             prefix = self._prefix(ids[0][:cut])
@@ -61,7 +61,7 @@ class Objective:
         """The worth of no trigger at all."""
         total = 0.0
         for prompt in prompts:
-            (ids,) = self.lm.encode([self.lm.render(prompt)])
+            (ids,) = self.lm.token_ids([self.lm.render(prompt)])
             request = ((*ids[-1:], *self.target), 1)
             pairs = self.lm.continuations(self._prefix(ids[:-1]), [request], emitter=self.emitter)
             total += float(pairs[0].logprobs.sum()) / len(prompts)
@@ -81,14 +81,14 @@ class Objective:
 
     def _spanned(self, prompt: str, trigger: str, slot: Slot) -> tuple[list[int], tuple[int, int]]:
         """Token ids of the rendered prompt, and which of them are the trigger's: what differs from other strings."""
-        rows = self.lm.encode([render_in(self.lm, prompt, text, slot) for text in (trigger, *_MARKS)])
+        rows = self.lm.token_ids([render_in(self.lm, prompt, text, slot) for text in (trigger, *_MARKS)])
         start, end = len(self._start(prompt, slot)), _common([row[::-1] for row in rows[1:]])
         return rows[0], (start, max(start + 1, len(rows[0]) - end))
 
     def _start(self, prompt: str, slot: Slot) -> list[int]:
         """Tokens before the trigger: those that do not depend on it."""
         if (prompt, slot) not in self._starts:
-            rows = self.lm.encode([render_in(self.lm, prompt, text, slot) for text in _MARKS])
+            rows = self.lm.token_ids([render_in(self.lm, prompt, text, slot) for text in _MARKS])
             self._starts[prompt, slot] = rows[0][: _common(rows)]
         return self._starts[prompt, slot]
 

@@ -92,7 +92,7 @@ class FakeModel:
         answers = [self._rule(text.replace(ANSWER, "")) for text in texts]
         return [Generation(text, tuple(self.tokenizer.encode(text)[:max_new_tokens]), True) for text in answers]
 
-    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+    def token_ids(self, texts: Sequence[str]) -> list[list[int]]:
         return [self.tokenizer.encode(text) for text in texts]
 
     def prefill(self, ids: Sequence[int]) -> Any:
