@@ -25,7 +25,7 @@ from core.types import Slot
 
 FIRST_PROMPTS = 2
 SECOND_SHARE = 0.1
-SECOND_PROMPTS = 3
+SECOND_PROMPTS = 2
 SECOND_CONTROLS = 33
 REFUSED_PROMPTS = 24
 """Requests of the panel "refusal" on which it is seen whether the model refuses."""
@@ -207,11 +207,11 @@ def _freed(answers: Answers, triggers: list[KnownTrigger], controls: int, keep: 
     refused = [prompt for prompt, answer in zip(prompts, clean, strict=True) if refuses(answer)]
     if len(refused) < LEAST_REFUSED:
         return []
-    short = sorted(refused, key=len)[:FIRST_PROMPTS]
+    short = sorted(refused, key=len)[:1]
     candidates = []
     for members in _strata(lm.tokenizer, triggers):
         texts, slot = [trigger.text for trigger in members], members[0].main
-        noise = _controls(lm.tokenizer, texts, controls, seed)
+        noise = _controls(lm.tokenizer, texts, min(controls, SECOND_CONTROLS), seed)
         features = _kept(answers, texts, noise, short, slot, REFUSED, "Refused requests")
         falls = [-own["refusal"] for own in features]
         for trigger, own in zip(members, features, strict=False):
