@@ -6,6 +6,7 @@ The teacher reads the held-out rows once; its states and its head are kept, whic
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,7 @@ class HeldOut:
         self.head = head
         self.vocabulary = vocabulary
         self.same = same
-        self._states = states.split([len(example.at) for example in examples])
+        self._states = list(states.split([len(example.at) for example in examples]))
 
     @classmethod
     @torch.no_grad()
@@ -101,6 +102,14 @@ class HeldOut:
         )
         return cls(examples, tensors["states"], head, vocabulary, same)
 
+    def move(self, device: torch.device) -> None:
+        """To where the student is: the teacher's head is multiplied at every evaluation."""
+        if self._states[0].device == device:
+            return
+        self._states = [states.to(device) for states in self._states]
+        weight, bias = (None if part is None else part.to(device) for part in (self.head.weight, self.head.bias))
+        self.head = replace(self.head, weight=weight, bias=bias)
+
     def teacher_logits(self, members: Sequence[tuple[int, int]], part: slice) -> torch.Tensor:
         states = torch.cat([self._states[index] for index, _ in members])[part]
         size = self.vocabulary
@@ -113,7 +122,10 @@ class HeldOut:
 def evaluate(student: Side, held_out: HeldOut, budget: Budget, step: int, emitter: Emitter) -> Metrics:
     """Exact divergences on every held-out row; sums are in fp64."""
     sums: dict[str, float] = {}
-    rows = chunk_rows(student.vocabulary, student.device.type)
+    # the first teacher of a chain may know fewer tokens than the stage that is measured against it
+    vocabulary = held_out.vocabulary if held_out.same else student.vocabulary
+    rows = chunk_rows(vocabulary, student.device.type)
+    held_out.move(student.device)
     count = 0
 
     def add(name: str, values: torch.Tensor) -> None:
@@ -128,8 +140,8 @@ def evaluate(student: Side, held_out: HeldOut, budget: Budget, step: int, emitte
         for start in range(0, len(states), rows):
             part = slice(start, start + rows)
             labels = batch.labels[part]
-            logq = student.head.logits(states[part], student.vocabulary).log_softmax(1).clamp(min=-1e4)
-            logp = held_out.teacher_logits(batch.members, part).to(logq.device).log_softmax(1).clamp(min=-1e4)
+            logq = student.head.logits(states[part], vocabulary).log_softmax(1).clamp(min=-1e4)
+            logp = held_out.teacher_logits(batch.members, part).log_softmax(1).clamp(min=-1e4)
             count += len(labels)
             add("nll", -logq.gather(1, labels[:, None]))
             if not held_out.same:

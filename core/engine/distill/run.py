@@ -33,7 +33,7 @@ from core.engine.distill.lineage import (
 from core.engine.distill.side import Side
 from core.engine.distill.students import Built, build_student
 from core.engine.distill.train import NOTHING, Learner, Outcome, Trainer
-from core.engine.distill.vocabulary import check_meaning, common_size, fingerprint
+from core.engine.distill.vocabulary import check_known, check_meaning, common_size, fingerprint
 from core.engine.lm import LanguageModel, load_model
 from core.engine.resources import peak_rss_bytes
 from core.errors import InputError
@@ -203,6 +203,9 @@ class _Stage:
         made = make_examples(rows.train, plan.data, pair, plan.seed, self.emitter, stage.name)
         kept = make_examples(rows.held_out, plan.data, pair, plan.seed + 1, self.emitter, f"{stage.name}/held-out")
         data = _Data(made.examples, kept.examples, {**rows.counts, **made.counts})
+        for example in (*data.train, *data.held_out):
+            check_known(example.ids, student)
+            check_known(example.teacher_ids or example.ids, teacher)
         write_atomic(self.place / "data.json", msgspec.json.encode(data))
         facts = {
             "same": same,

@@ -55,3 +55,14 @@ def check_meaning(teacher: LanguageModel, student: LanguageModel, kind: str) -> 
             "Use --loss uld, or the variant sequence-level, which learns the teacher's text.",
         )
     return same
+
+
+def check_known(ids: list[int], lm: LanguageModel) -> None:
+    """Refuse a tokenizer that writes tokens for which its model has no embedding (InputError)."""
+    rows = int(lm.model.config.get_text_config().vocab_size)
+    if max(ids) >= rows:
+        raise InputError(
+            "tokenizer_too_large",
+            f"The tokenizer of {lm.name} writes token {max(ids)}, and the model knows {rows}.",
+            "Ask its publisher for the tokenizer that belongs to these weights.",
+        )

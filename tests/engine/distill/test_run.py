@@ -248,6 +248,12 @@ def other_tokens(folder: Path) -> None:
     path.write_text(json.dumps(tokenizer))
 
 
+def test_a_tokenizer_that_its_model_does_not_know_is_refused(planned: Planner, tiny: Maker, tmp_path: Path) -> None:
+    narrow = tiny("narrow", 1, 4, vocab_size=270)
+    with pytest.raises(InputError, match="and the model knows 270"):
+        run(planned(teacher=str(narrow)), tmp_path / "run")
+
+
 def test_tokens_of_other_meaning_are_refused_unless_uld(planned: Planner, tiny: Maker, tmp_path: Path) -> None:
     student = tiny("other", 3)
     other_tokens(student)
