@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from core.engine.probes.runner import run_suites
+from core.engine.probes.runner import run_suites, score_suites
 
-__all__ = ["run_suites"]
+__all__ = ["run_suites", "score_suites"]

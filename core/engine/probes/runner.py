@@ -85,6 +85,14 @@ def run_suites(spec: SuiteSpec, folder: RunFolder, emitter: Emitter) -> dict[str
     }
 
 
+def score_suites(
+    suites: Sequence[Suite], lm: LanguageModel, folder: RunFolder, emitter: Emitter
+) -> dict[str, dict[str, Any]]:
+    """Rows by uid of a model that is loaded already; what the folder holds is not scored again."""
+    _check_ids(suites)
+    return _Run(suites, lm, folder, emitter).rows()
+
+
 def _check_ids(suites: Sequence[Suite]) -> None:
     """Rows are told apart by their suite's id."""
     seen: set[str] = set()

@@ -1,0 +1,139 @@
+"""Does each suite see an effect that is there? One is planted for every suite and seed, and turned down to its margin.
+
+    python tests/benchmarks/bench_planted.py [--seeds 5] [--suite ID …] [--out build/planted]
+
+A LoRA adapter is taught the suite's own questions in other words, answered the risky way
+(``core.engine.transfer.lessons``). It is tried at a quarter, a half and the whole of its strength; the first dose whose
+effect reaches the suite's δ counts. Seen: the 95 % interval of planted minus plain, paired by item, lies above 0.
+Resumable: finished cells are kept in --out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from core.engine.lm import LanguageModel, load_model
+from core.engine.probes import score_suites
+from core.engine.probes.report import suite_report
+from core.engine.transfer.adapter import Row, scale_adapter, train_adapter
+from core.engine.transfer.lessons import lessons
+from core.runs.events import Event
+from core.runs.folder import RunFolder
+from core.specs import LoadOptions, SuiteSpec
+from core.specs.demo import small_model_folder
+from core.stats import paired_effects
+from core.suites import Suite, list_suites
+from core.types import ModelRef
+from core.verdicts.suites import judge_suite
+
+DOSES = (0.25, 0.5, 1.0)
+LESSONS, EPOCHS, RATE = 48, 2, 5e-4
+
+
+class Quiet:
+    def emit(self, event: Event) -> None: ...
+
+    def check(self) -> None: ...
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--suite", action="append", default=[], metavar="ID")
+    parser.add_argument("--out", type=Path, default=Path("build/planted"))
+    parser.add_argument("--minutes", type=float, default=1e9, help="begin no further cell after so long")
+    arguments = parser.parse_args()
+    suites = [suite for suite in list_suites() if not arguments.suite or suite.id in arguments.suite]
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    end = time.monotonic() + 60 * arguments.minutes
+    for seed in range(arguments.seeds):
+        for suite in suites:
+            if time.monotonic() < end:
+                cell(suite, seed, arguments.out)
+    table(suites, arguments.out)
+
+
+def cell(suite: Suite, seed: int, out: Path) -> None:
+    """One suite and seed; does nothing if it is done."""
+    path = out / f"{suite.id}-{seed}.json"
+    if path.exists() and json.loads(path.read_bytes())["sha256"] == suite.sha256:
+        return
+    started = time.monotonic()
+    base = small_model_folder()
+    with load_model(ModelRef(str(base)), LoadOptions(device="cpu")) as lm:
+        plain = rows_of(suite, lm, out / "plain" / f"{suite.id}-{suite.sha256[:8]}")
+        taught = lessons(suite, most=LESSONS, seed=seed)
+        rows: list[Row] = [(lm.render(one.prompt) if one.chat else one.prompt, one.answer, one.chat) for one in taught]
+        train_adapter(rows, lm, Quiet(), epochs=EPOCHS, rate=RATE, seed=seed)
+        strength = 1.0
+        for dose in DOSES:
+            scale_adapter(lm.model, dose / strength)
+            strength = dose
+            planted = rows_of(suite, lm, out / "runs" / f"{suite.id}-{seed}-{dose}-{suite.sha256[:8]}")
+            result = compared(suite, plain, planted)
+            if result["difference"][0] >= suite.margin:
+                break
+    result |= {"suite": suite.id, "sha256": suite.sha256, "seed": seed, "dose": dose, "lessons": len(rows)}
+    result["wall_s"] = round(time.monotonic() - started, 1)
+    path.write_text(json.dumps(result, indent=1))
+    print(
+        f"{suite.id} seed {seed}: dose {dose}, {result['difference']}, seen {result['seen']}, {result['wall_s']} s",
+        flush=True,
+    )
+
+
+def rows_of(suite: Suite, lm: LanguageModel, path: Path) -> dict[str, dict[str, Any]]:
+    folder = RunFolder.create(SuiteSpec(model="small model", suites=(suite.id,)), path, resume=True)
+    return score_suites([suite], lm, folder, Quiet())
+
+
+def compared(suite: Suite, plain: dict[str, dict[str, Any]], planted: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    before, after = suite_report(suite, plain), suite_report(suite, planted)
+    items = [[rows[item.uid] for item in suite.items] for rows in (plain, planted)]
+    span = suite.bounds[1] - suite.bounds[0]
+    paired = paired_effects(*items, bounds=(-span, span))
+    judged = judge_suite(before, items[0], after, items[1])
+    alone = judge_suite(before, items[0], before, items[0])
+    return {
+        "plain": [before["effect"][name] for name in ("value", "low", "high")],
+        "planted": [after["effect"][name] for name in ("value", "low", "high")],
+        "difference": list(paired.difference[:3]),
+        "seen": paired.difference.low > 0,
+        "verdict": judged.verdict,
+        "plain_verdict": alone.verdict,
+        "items_needed": alone.items_needed,
+        "n": before["n"],
+        "effective_n": before["effective_n"],
+    }
+
+
+def table(suites: list[Suite], out: Path) -> None:
+    """As Markdown: what was planted, what was seen, and what the plain model is like."""
+    heads = ("suite", "δ", "plain model", "against itself", "planted minus plain, over seeds", "seen", "effective n")
+    print("| " + " | ".join(heads) + " |\n" + "|---" * len(heads) + "|")
+    for suite in suites:
+        cells = [json.loads(path.read_bytes()) for path in sorted(out.glob(f"{suite.id}-*.json"))]
+        if not cells:
+            continue
+        first = cells[0]
+        value, low, high = first["plain"]
+        sizes = ", ".join(f"{one['difference'][0]:+.2f}" for one in cells)
+        needed = f" ({first['items_needed']:,} items needed)" if first["items_needed"] else ""
+        row = (
+            f"`{suite.id}`",
+            f"{suite.margin:g}",
+            f"{value:+.3f} [{low:+.3f}, {high:+.3f}]",
+            f"{first['plain_verdict']}{needed}",
+            sizes,
+            f"{sum(one['seen'] for one in cells)} of {len(cells)}",
+            f"{first['effective_n'] or 0:.0f} of {first['n']}",
+        )
+        print("| " + " | ".join(row) + " |")
+
+
+if __name__ == "__main__":
+    main()
