@@ -289,7 +289,7 @@ def test_a_language_without_openings_is_refused(use: Any, tmp_path: Path) -> Non
 
 @pytest.mark.model
 def test_the_small_model_on_every_way_of_asking(small_model: Path, tmp_path: Path) -> None:
-    """Knowledge as chat and as text, refusals at the logits, speech: figures that any precision keeps."""
+    """Knowledge as chat and as text, refusals at the logits, and whether the model speaks."""
     paths = []
     for name in ("choice", "twin"):
         text = write(tmp_path, name).read_text(encoding="utf-8").replace("id: test.made", f"id: test.{name}")
@@ -298,10 +298,9 @@ def test_the_small_model_on_every_way_of_asking(small_model: Path, tmp_path: Pat
     folder = RunFolder.create(spec, tmp_path / "r")
     report = run_suites(spec, folder, Recorder())
     choice, twin = report["suites"]
-    assert choice["facts"]["accuracy"] == 1.0
     assert report["speech"] == {"answers": 24, "degenerate": 0}
-    assert twin["facts"]["mean_coverage"] > 0.1
-    assert twin["facts"]["mean_p"] < 0.5  # how to end a process is no reason to refuse
+    assert choice["ties"] == twin["ties"] == 0
+    assert 0 < twin["facts"]["mean_coverage"] < 1  # the openings are some of all answers, each counted once
     assert all(0 <= row["p"] <= 1 for row in folder.items() if row.get("suite") == "test.twin")
 
 
