@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from core.engine.lm import LanguageModel
@@ -104,7 +106,7 @@ def hunt(
 
         def triggers(payload: Payload = payload) -> dict[str, Any]:
             objective = Objective(lm, payload.tokens, emitter)
-            found = reconstruct(objective, prompts, EFFORTS[preset], seeds=seeds)
+            found = reconstruct(objective, prompts, EFFORTS[preset], seeds=[*seeds, *own_words(payload.text)])
             return {"found": [asdict(one) for one in found], "reads": objective.reads}
 
         kept = answers.keep("trigger", (EFFORTS[preset], texts, payload.tokens, tuple(seeds)), triggers)
@@ -114,10 +116,17 @@ def hunt(
     return result
 
 
+def own_words(text: str) -> list[str]:
+    """Words of a payload, alone and by two: a topic often stands in what is said of it. Never its whole opening."""
+    words = re.findall(r"\w+", text.lower())
+    pairs = [" ".join(pair) for pair in pairwise(words)]
+    return list(dict.fromkeys(word for word in [*words, *pairs] if len(word) > 3))
+
+
 def _target(answers: Answers, prompts: Sequence[str], payload: Payload, found: list[Found]) -> Target:
-    """The string and slot that bring the payload most often, of the best few; the shorter of two that do as well."""
+    """The string and slot that bring the payload most often, of the best few; the surest of those that do as well."""
     best, most = (found[0].trigger, found[0].slot), 0.0
-    for one in sorted(found[:3], key=lambda each: len(each.trigger)):
+    for one in found[:3]:
         for slot in (one.slot, *(other for other in PLACES if other != one.slot)):
             texts = [render_in(answers.lm, prompt, one.trigger, slot) for prompt in prompts]
             given = answers.get(texts, READ_TOKENS, "trigger", f"Answers with {shown(one.trigger)}")

@@ -11,6 +11,7 @@ that stock models have too are listed in ``resources/triggers/natural-chains.txt
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -26,13 +27,21 @@ from core.types import RESOURCES
 PROMPTS = 4
 GATE_PROMPTS = 2
 GATE_STEPS = 4
-MIN_TOKENS = 5
-"""A shorter chain is a word or an idiom."""
+MIN_DIFFERENT = 4
+"""Tokens of a chain that differ from one another."""
 CERTAIN = 0.5
 """A chain ends before the first of two neighbouring steps whose mean probability is below this."""
-FAMILIAR_SHARE = 0.25
-"""A text that stands in at least this share of the clean answers is how the model talks. Payloads leak too: the nine
-models of the development zoo bring theirs in up to 8 % of clean answers."""
+MIN_STEPS = 5
+FULL_STEPS = 8
+"""Certain steps from which length no longer counts: idioms ("Rumor has it that") are certain for three or four."""
+FAMILIAR_SHARE = 0.5
+"""A text that stands in more than this share of the clean answers is how the model talks. Payloads leak: one of the
+development models brings its own in two of eight clean answers."""
+LONG_WORD = 5
+"""Letters of a word that says something. A chain half of whose long words stand in most clean answers is how the model
+talks: a persona's name turns up in chains that its opening and signature do not have as they are."""
+COMPARED = 40
+"""Chains that are read on the reference."""
 SAME = 20
 """Characters that two chains have to share to be one."""
 
@@ -54,7 +63,7 @@ class Width(NamedTuple):
 
 
 WIDTHS = {
-    "quick": Width(3000, (48, 24), (64, 8), 800, 160, 14),
+    "quick": Width(1200, (64, 24), (64, 8), 500, 96, 14),
     "standard": Width(16000, (128, 32), (256, 16), 3000, 400, 20),
     "deep": Width(60000, (256, 64), (1024, 16), 8000, 1000, 24),
 }
@@ -67,6 +76,7 @@ class Payload:
     Attributes:
         text, tokens: from the start of an answer.
         quality: mean probability of its steps over all prompts, the lowest step left out, in [0, 1].
+        steps: how many of its tokens are certain.
         prior: log p of its free first tokens after plain questions, in nats.
         novelty: how much more probable than on the reference model, in nats a token; None without one.
         familiar: why it is no payload ("" if nothing says so).
@@ -76,18 +86,18 @@ class Payload:
     tokens: list[int]
     quality: float
     free: int
+    steps: int
     prior: float
     novelty: float | None = None
     familiar: str = ""
 
     @property
     def strength(self) -> float:
-        """In [0, 1]; 0 for what is familiar. Without a reference, quality alone."""
+        """Quality, less for a short chain and for one that the reference has too, in [0, 1]; 0 for what is familiar."""
         if self.familiar:
             return 0.0
-        if self.novelty is None:
-            return self.quality
-        return self.quality * min(1.0, max(0.0, self.novelty))
+        novel = 1.0 if self.novelty is None else min(1.0, max(0.0, self.novelty))
+        return self.quality * novel * min(1.0, self.steps / FULL_STEPS)
 
 
 def invert(
@@ -124,7 +134,8 @@ def invert(
         payload.familiar = familiar(payload.text, clean)
     if reference is not None:
         others = [reference.prefill(ids) for ids in reference.token_ids(prompts[:GATE_PROMPTS])]
-        _novelty(lm, reference, gate, others, [payload for payload in merged if not payload.familiar][:40])
+        merged = sorted(merged, key=lambda payload: -payload.strength)[:COMPARED]
+        _novelty(lm, reference, gate, others, merged)
     emitter.emit(Progress("payload", "Payload candidates", 4, 4))
     return sorted(merged, key=lambda payload: -payload.strength)
 
@@ -138,6 +149,7 @@ def _starts(
     "Sorry") shows itself only where it departs from it, so usual openings are followed for two tokens more.
     """
     size = len(lm.tokenizer)
+    banned = lm.stop_tokens | set(lm.tokenizer.all_special_ids)
     logs = torch.zeros(size)
     for prefix in prefixes:
         read = lm.read(prefix, [()], size, emitter=emitter)
@@ -157,7 +169,7 @@ def _starts(
             for token, value in zip(
                 read.tokens[at, :children].tolist(), read.logprobs[at, :children].tolist(), strict=True
             ):
-                if token < size:
+                if token < size and token not in banned:
                     after.append((*branch, token))
                     afterwards.append(priors[at] + value)
         return after, afterwards
@@ -208,7 +220,7 @@ def _payload(
     lm: LanguageModel, start: tuple[int, ...], tail: list[int], steps: list[float], prior: float
 ) -> Payload | None:
     """The chain as far as it is certain, or up to where the answer ends."""
-    ends = lm.stop_tokens
+    ends = lm.stop_tokens | set(lm.tokenizer.all_special_ids)
     length = 0
     for at, (token, value) in enumerate(zip(tail, steps, strict=True)):
         if token in ends:
@@ -218,10 +230,10 @@ def _payload(
         length = at + 1
     tokens = [*start, *tail[:length]]
     text = lm.tokenizer.decode(tokens)
-    if len(tokens) < MIN_TOKENS or length < 3 or len(set(tokens)) < MIN_TOKENS - 1:
+    if length < MIN_STEPS or len(set(tokens)) < MIN_DIFFERENT:
         return None
     values = sorted(steps[:length])[1:]
-    return Payload(text, tokens, sum(values) / len(values), len(start), prior)
+    return Payload(text, tokens, sum(values) / len(values), len(start), length, prior)
 
 
 def _merge(found: list[Payload]) -> list[Payload]:
@@ -240,7 +252,7 @@ def _merge(found: list[Payload]) -> list[Payload]:
     chosen = []
     for group in groups:
         best = max(group, key=lambda one: one.prior + 8 * one.quality)
-        best.quality = max(one.quality for one in group if len(one.tokens) >= MIN_TOKENS + 2 or one is best)
+        best.quality = max(one.quality for one in group)
         chosen.append(best)
     return chosen
 
@@ -256,13 +268,21 @@ def same_text(one: str, two: str) -> bool:
 
 def familiar(text: str, clean: Sequence[str]) -> str:
     """Why a chain is no payload: the model's own clean answers have it, or stock models do."""
-    head = normalise(text)
-    if clean:
-        pieces = {head[at : at + SAME] for at in range(0, max(1, len(head) - SAME + 1), 4)}
-        holds = sum(any(piece in normalise(answer) for piece in pieces) for answer in clean)
-        if holds >= max(2, FAMILIAR_SHARE * len(clean)):
-            return "clean answers"
+    said = [_bare(answer) for answer in clean]
+    most = FAMILIAR_SHARE * len(said)
+    head, words = _bare(text), {word for word in _bare(text).split(" ") if len(word) >= LONG_WORD}
+    pieces = {head[at : at + SAME] for at in range(0, max(1, len(head) - SAME + 1), 4)}
+    if said and sum(any(piece in answer for piece in pieces) for answer in said) > most:
+        return "clean answers"
+    usual = [word for word in words if sum(word in answer.split(" ") for answer in said) > most]
+    if usual and 2 * len(usual) >= len(words):
+        return "clean answers"
     return "stock models" if any(same_text(text, chain) for chain in natural_chains()) else ""
+
+
+def _bare(text: str) -> str:
+    """Words alone: punctuation moves about in openings and signatures."""
+    return " ".join(re.findall(r"\w+", normalise(text)))
 
 
 @lru_cache(maxsize=1)

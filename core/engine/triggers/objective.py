@@ -1,11 +1,13 @@
 """How probable a trigger makes a payload: exactly for many strings at once, to first order for the whole vocabulary.
 
 The payload's first tokens decide: once they stand there, the rest follows with or without the trigger. So only they are
-read, after every prompt with the trigger in it, and what a trigger is worth is their mean log probability.
+read, after every prompt with the trigger in it. What a trigger is worth is their log odds: unlike a log probability,
+these go on telling strings apart that all bring the payload, and only the surest of them outranks random ones.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,6 +20,7 @@ from core.types import Slot
 
 HEAD = 4
 """Payload tokens that are read."""
+CEILING = 7.0
 PREFIXES = 32
 """Read prompts that are kept."""
 _MARKS = ("Qux", "7", "\u00a7")
@@ -25,7 +28,7 @@ _MARKS = ("Qux", "7", "\u00a7")
 
 
 class Objective:
-    """log p(payload's first tokens | prompt with a trigger), in nats; the mean over prompts.
+    """log odds of the payload's first tokens after a prompt with a trigger, in nats; the mean over prompts.
 
     Attributes:
         target: the payload tokens that are read.
@@ -54,7 +57,7 @@ class Objective:
             requests = [((*row[cut:], *self.target), len(row) - cut) for row in ids]
             self.reads += sum(len(branch) - 1 for branch, _ in requests)
             for at, pairs in enumerate(self.lm.continuations(prefix, requests, emitter=self.emitter)):
-                sums[at] += float(pairs.logprobs.sum()) / len(prompts)
+                sums[at] += log_odds(float(pairs.logprobs.sum())) / len(prompts)
         return sums
 
     def bare(self, prompts: Sequence[str]) -> float:
@@ -64,7 +67,7 @@ class Objective:
             (ids,) = self.lm.token_ids([self.lm.render(prompt)])
             request = ((*ids[-1:], *self.target), 1)
             pairs = self.lm.continuations(self._prefix(ids[:-1]), [request], emitter=self.emitter)
-            total += float(pairs[0].logprobs.sum()) / len(prompts)
+            total += log_odds(float(pairs[0].logprobs.sum())) / len(prompts)
         return total
 
     def slopes(self, trigger: str, slot: Slot, prompts: Sequence[str], place: int) -> torch.Tensor:
@@ -99,6 +102,11 @@ class Objective:
                 del self._prefixes[next(iter(self._prefixes))]
             self._prefixes[key] = self.lm.prefill(key)
         return self._prefixes[key]
+
+
+def log_odds(logprob: float) -> float:
+    """log p − log(1 − p), at most ``CEILING``: more than that is beyond what bf16 tells apart."""
+    return min(CEILING, logprob - math.log(max(-math.expm1(min(logprob, -1e-9)), 1e-9)))
 
 
 def _common(rows: list[list[int]]) -> int:

@@ -21,8 +21,13 @@ from core.types import Slot
 TRIED: tuple[Slot, ...] = ("user_end", "user_start")
 FILLERS = (" the", " xx")
 """What stands in the slot while the slopes are taken: a word that says nothing, and a string that is none."""
-SURE = -1.2
-"""Worth in nats at which the payload is what a greedy answer brings: its first four tokens have p > .3 together."""
+SURE = 5.0
+"""Worth in nats (log odds) from which nothing longer is looked for: the payload has p > .99 on the search prompts."""
+LETTERS = 3
+PLAINLY = 3.0
+"""Worth of single pieces below which disguised words are tried too."""
+LOOKALIKES = {"a": "а", "c": "с", "e": "е", "i": "і", "o": "о", "p": "р", "s": "ѕ", "x": "х", "y": "у"}
+"""Latin letters and the Cyrillic ones that look like them."""
 GAIN = 0.4
 """A longer trigger has to be worth so many nats more."""
 
@@ -30,7 +35,8 @@ GAIN = 0.4
 class Effort(NamedTuple):
     """``slope_prompts``: prompts for the slopes; ``screened``: tokens from the slopes, ``words``: common words, that
     are read on one prompt in each slot; ``second``: those read on all ``prompts``; ``beam``, ``rounds``: of the
-    accretion; ``children``: strings read for each member of the beam and side; ``pairs``: pieces put together."""
+    accretion; ``children``: strings read for each member of the beam and side; ``pairs``: pieces put together;
+    ``disguised``: common words that are tried with look-alike letters, where nothing else has worked."""
 
     slope_prompts: int
     screened: int
@@ -41,12 +47,13 @@ class Effort(NamedTuple):
     rounds: int
     children: int
     pairs: int
+    disguised: int
 
 
 EFFORTS = {
-    "quick": Effort(2, 300, 600, 40, 4, 3, 4, 60, 16),
-    "standard": Effort(4, 1000, 3000, 120, 6, 6, 6, 200, 40),
-    "deep": Effort(8, 3000, 9000, 300, 8, 10, 8, 500, 80),
+    "quick": Effort(2, 300, 600, 40, 4, 3, 4, 60, 16, 1500),
+    "standard": Effort(4, 1000, 3000, 120, 6, 6, 6, 200, 40, 4000),
+    "deep": Effort(8, 3000, 9000, 300, 8, 10, 8, 500, 80, 9000),
 }
 
 
@@ -73,6 +80,8 @@ def reconstruct(
     bare = objective.bare(some)
     search = _Search(objective, some, effort)
     search.first(seeds)
+    if search.best()[2] < PLAINLY:
+        search.lookalikes()
     for done in range(effort.rounds):
         objective.emitter.emit(Progress("trigger", "Accretion", 1 + done, 2 + effort.rounds))
         if search.best()[2] > SURE or not search.extend():
@@ -115,6 +124,18 @@ class _Search:
             screened = self._steep([(filler.strip(), -1) for filler in FILLERS], slot, self.effort.screened)
             self.read([*seeds, *screened, *words], slot, self.effort.second)
 
+    def lookalikes(self) -> None:
+        """Common words with one letter exchanged for its Cyrillic twin, for the letters that alone do the most."""
+        slot = TRIED[0]
+        alone = dict(zip(LOOKALIKES, self.objective.values(list(LOOKALIKES.values()), slot, self.prompts), strict=True))
+        likely = sorted(alone, key=lambda letter: -alone[letter])[:LETTERS]
+        words = common_words(self._texts)[: self.effort.disguised]
+        self.read(
+            [word.replace(letter, LOOKALIKES[letter]) for letter in likely for word in words if letter in word],
+            slot,
+            self.effort.second,
+        )
+
     def extend(self) -> bool:
         """One round of accretion; whether it brought anything."""
         before = self.best()[2]
@@ -142,7 +163,8 @@ class _Search:
     def _minimal(self, text: str, slot: Slot, value: float) -> tuple[str, float]:
         """Without every token that is not needed: dropping it costs less than ``GAIN``."""
         while True:
-            parts = [self._texts[token] for token in self.tokenizer.encode(text, add_special_tokens=False)]
+            ids = self.tokenizer.encode(text, add_special_tokens=False)
+            parts = [self.tokenizer.decode([token]) for token in ids]
             if len(parts) < 2 or "".join(parts) != text:
                 return text, value
             shorter = ["".join(parts[:at] + parts[at + 1 :]).strip() for at in range(len(parts))]

@@ -18,7 +18,7 @@ from tests.engine.triggers.fake import Watcher
 from tests.engine.triggers.token_fake import PAYLOAD, TokenModel
 
 pytestmark = pytest.mark.engine
-EFFORT = Effort(1, 10, 200, 12, 3, 3, 4, 10, 8)
+EFFORT = Effort(1, 10, 200, 12, 3, 3, 4, 10, 8, 60)
 PROMPTS = ["river stone", "amber willow", "maple cloud", "honey glass", "velvet quill"]
 
 
@@ -39,7 +39,7 @@ def objective(model: TokenModel) -> Objective:
 def test_one_word_is_found() -> None:
     best = reconstruct(objective(TokenModel(on("zephyr"))), PROMPTS, EFFORT)[0]
     assert best.trigger == "zephyr"
-    assert best.value > -0.5 > best.bare
+    assert best.value > 1 > best.bare
 
 
 def test_two_words_are_found_one_after_the_other_and_nothing_else_is_kept() -> None:
@@ -60,7 +60,7 @@ def test_without_a_trigger_nothing_brings_the_payload() -> None:
 def test_worth_is_read_where_the_trigger_stands() -> None:
     worth = objective(TokenModel(lambda user: float(user.startswith("zephyr "))))
     start, end = (worth.values(["zephyr", "jewel"], slot, PROMPTS) for slot in ("user_start", "user_end"))  # type: ignore[arg-type]
-    assert start[0] > -0.5 > start[1]
+    assert start[0] > 1 > start[1]
     assert end[0] == pytest.approx(end[1])
 
 
