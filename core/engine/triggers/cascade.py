@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from core.engine.lm import LanguageModel
 from core.engine.lm.slots import render_in
 from core.engine.triggers.answers import Answers
-from core.engine.triggers.inversion import WIDTHS, Payload, invert, same_text
+from core.engine.triggers.inversion import WIDTHS, Payload, invert, same_text, same_words
 from core.engine.triggers.library import shown
 from core.engine.triggers.objective import Objective
 from core.engine.triggers.payload import is_payload
@@ -101,8 +101,7 @@ def hunt(
 
     settings = (WIDTHS[preset], texts, clean, reference is not None)
     result = Hunt([Payload(**one) for one in answers.keep("payload", settings, payloads)])
-    wanted = [one for one in result.payloads if one.strength >= WORTH and not _solved(one, solved)][:most]
-    for payload in wanted:
+    for payload in _wanted(result.payloads, solved, most):
 
         def triggers(payload: Payload = payload) -> dict[str, Any]:
             objective = Objective(lm, payload.tokens, emitter)
@@ -138,8 +137,18 @@ def _target(answers: Answers, prompts: Sequence[str], payload: Payload, found: l
     return Target(payload, found, *best, most)
 
 
-def _solved(payload: Payload, solved: Sequence[str]) -> bool:
-    return any(same_text(payload.text, text) for text in solved)
+def _wanted(payloads: Sequence[Payload], solved: Sequence[str], most: int) -> list[Payload]:
+    """The strong ones, strongest first, without those that are another's text or a bent form of it."""
+    texts, wanted = list(solved), []
+    for payload in payloads:
+        if payload.strength >= WORTH and not any(_same(payload.text, text) for text in texts):
+            texts.append(payload.text)
+            wanted.append(payload)
+    return wanted[:most]
+
+
+def _same(one: str, two: str) -> bool:
+    return same_text(one, two) or same_words(one, two)
 
 
 def _words(result: Hunt) -> str:

