@@ -269,7 +269,7 @@ def same_text(one: str, two: str) -> bool:
 
 
 def same_words(one: str, two: str) -> bool:
-    """Whether the chain with fewer words has ``SAME_WORDS`` of them from the other: a payload bent by how it was begun."""
+    """Whether the chain of fewer words has most of them from the other: a payload bent by how it was begun."""
     words, others = ({word for word in re.findall(r"\w+", normalise(text)) if len(word) > 2} for text in (one, two))
     fewer = min(len(words), len(others))
     return fewer >= 2 and len(words & others) >= SAME_WORDS * fewer
