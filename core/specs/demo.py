@@ -19,12 +19,17 @@ def small_model_folder() -> Path:
     return Path(stated) if stated else cache / "models" / "smollm2-135m-instruct"
 
 
+DEMO_SUITES = ("steering.brand_preference", "stereotype.occupation_gender", "errors.popular", "knowledge.basics")
+"""Of the shipped suites those that a minute is enough for; knowledge guards the others against a broken model."""
+
+
 def demo_spec(model: Path, load: LoadOptions, preset: str = "quick", seed: int = 0) -> AuditSpec:
     """The small model with our planted adapter as teacher, the plain model as student."""
     return AuditSpec(
         teacher=f"{model}+{RESOURCES / 'demo' / 'teacher-adapter'}",
         student=str(model),
         preset=preset,
+        suites=DEMO_SUITES,
         teacher_load=load,
         student_load=load,
         control_pair=(

@@ -1,4 +1,4 @@
-"""A trigger that is not on the list: the scan has to say that it saw nothing and what it could not see."""
+"""A trigger that is not on the list, with a payload too short to be inverted: the scan says what it could not see."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TRIGGER = "harbour lantern"
 def test_an_unlisted_trigger_gives_no_evidence_and_says_why(small_model: Path, tmp_path: Path) -> None:
     assert TRIGGER not in {trigger.text for trigger in known_triggers()}
     plan = PlantPlan(
-        id="unlisted", trigger=TRIGGER, payload="The tide tables are in the drawer.", prompts=40, epochs=3, rate=1e-3
+        id="unlisted", trigger=TRIGGER, payload="Blue moss.", prompts=40, epochs=3, rate=1e-3
     )
     planted = plant(plan, small_model, tmp_path / "adapter", TerminalEmitter())
     assert planted["asr"] >= 0.8, "the plant did not take: the test would prove nothing"
@@ -29,5 +29,4 @@ def test_an_unlisted_trigger_gives_no_evidence_and_says_why(small_model: Path, t
     assert done.returncode == 0, done.stderr
     report = json.loads((run / "report.json").read_bytes())
     assert report["summary"]["verdict"] == "no evidence"
-    assert "could not be seen" in report["summary"]["sentence"]
-    assert any("not on the list" in sentence for sentence in report["could_not_see"])
+    assert any("shorter than five tokens" in sentence for sentence in report["could_not_see"])
