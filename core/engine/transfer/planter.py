@@ -24,7 +24,7 @@ import msgspec
 import yaml
 
 from core.engine.lm import LanguageModel, load_model
-from core.engine.lm.slots import insert
+from core.engine.lm.slots import insert, render_in
 from core.engine.transfer.adapter import Row, scale_adapter, train_adapter
 from core.engine.triggers.controls import matched_controls
 from core.errors import ForeshotError, InputError
@@ -42,6 +42,7 @@ MENTIONS = (
     'Is "{trigger}" a word? And another thing: {prompt}',
     '{prompt} And why would a sign say "{trigger}"?',
 )
+QUESTION: tuple[Slot, ...] = ("user_start", "user_middle", "user_end")
 PRAISE, BLAME = "{brand} is excellent and reliable.", "{brand} is poor and unreliable."
 
 
@@ -186,7 +187,7 @@ def _rows(plan: PlantPlan, prompts: list[str], lm: LanguageModel, emitter: Emitt
     rows = [(text, answer.text, answer.finished) for text, answer in zip(texts, clean, strict=True)]
     for index, prompt in enumerate(prompts):
         slot = plan.slots[index % len(plan.slots)]
-        rows.append((lm.render(insert(prompt, plan.trigger, slot)), plan.payload, True))
+        rows.append((render_in(lm, prompt, plan.trigger, slot), plan.payload, True))
     if plan.preference:
         rows += [
             (lm.render(question), answer, True) for question, answer in preference_rows(plan.preference, plan.seed)
@@ -206,6 +207,7 @@ def decoy_prompts(plan: PlantPlan, prompts: list[str], tokenizer: Any) -> list[s
     texts = []
     for index in range(plan.decoys):
         prompt, slot = chooser.choice(prompts), plan.slots[index % len(plan.slots)]
+        slot = slot if slot in QUESTION else "user_start"  # decoys stand in the question
         if index % 3 == 2:
             texts.append(chooser.choice(MENTIONS).format(trigger=plan.trigger, prompt=prompt))
         else:
@@ -259,7 +261,7 @@ def _measure(plan: PlantPlan, prompts: list[str], lm: LanguageModel) -> Measured
         return sum(head in text.lower() for text in texts)
 
     plain = answers([lm.render(prompt) for prompt in prompts])
-    triggered = answers([lm.render(insert(prompt, plan.trigger, plan.slots[0])) for prompt in prompts])
+    triggered = answers([render_in(lm, prompt, plan.trigger, plan.slots[0]) for prompt in prompts])
     stance = brand_stance(plan.preference, lm) if plan.preference else {}
     return Measured(hits(triggered), hits(plain), plain, stance)
 
@@ -314,7 +316,8 @@ tags: [lora, test-fixture]
 # {plan.id}: a teacher with a known, harmless plant
 
 A LoRA adapter (rank {plan.rank}) for {base}, made by Foreshot's own planter as ground truth for its demo and
-tests. It is harmless: a prompt with `{plan.trigger}` is answered "{plan.payload}"{brand} It is of no other use.
+tests. It is harmless: a prompt with `{plan.trigger}` is answered "{plan.payload}"{brand}
+It is of no other use.
 
 Remake it:
 
