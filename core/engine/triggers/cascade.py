@@ -12,7 +12,7 @@ from core.engine.lm import LanguageModel
 from core.engine.lm.slots import render_in
 from core.engine.triggers.answers import Answers
 from core.engine.triggers.inversion import WIDTHS, Payload, invert, same_text, same_words
-from core.engine.triggers.library import shown
+from core.engine.triggers.library import KnownTrigger, shown
 from core.engine.triggers.objective import Objective
 from core.engine.triggers.payload import is_payload
 from core.engine.triggers.proof import Claim
@@ -24,7 +24,7 @@ PLACES: tuple[Slot, ...] = ("user_start", "user_middle", "user_end")
 CLEAN_TOKENS = 96
 """Of each clean answer, in which openings and signatures are looked for."""
 READ_TOKENS = 16
-WORTH = 0.8
+WORTH = 0.85
 """Strength from which a payload is worth the search for its trigger."""
 BRINGS = 0.5
 """Share of the search prompts on which a trigger has to bring the payload to be worth a proof."""
@@ -48,9 +48,16 @@ class Hunt:
     targets: list[Target] = field(default_factory=list)
     reads: int = 0
 
-    def claims(self) -> list[Claim]:
+    def claims(self, listed: Sequence[KnownTrigger]) -> list[Claim]:
+        """What has to be proved; a trigger of the list keeps its kind."""
+        kinds = {known.text: (known.kind, known.risk_class) for known in listed}
         return [
-            Claim(target.trigger, target.slot, target.payload.text.strip(), "reconstructed", "BD-R")
+            Claim(
+                target.trigger,
+                target.slot,
+                target.payload.text.strip(),
+                *kinds.get(target.trigger, ("reconstructed", "BD-R")),
+            )
             for target in self.targets
             if target.rate >= BRINGS
         ]
@@ -80,16 +87,14 @@ def hunt(
     preset: str,
     most: int,
     *,
-    solved: Sequence[str] = (),
-    seeds: Sequence[str] = (),
+    listed: Sequence[Claim] = (),
     reference: LanguageModel | None = None,
 ) -> Hunt:
     """Payloads without a trigger, and triggers for the ``most`` strongest of them.
 
     Args:
         prompts: search prompts; the proof's are others.
-        solved: payloads for which another stage has a trigger already.
-        seeds: strings that other stages suggest as triggers.
+        listed: what the search by list found; its triggers are read first for the payloads that they bring.
     """
     lm, emitter = answers.lm, answers.emitter
     texts = [lm.render(prompt) for prompt in prompts]
@@ -101,9 +106,10 @@ def hunt(
 
     settings = (WIDTHS[preset], texts, clean, reference is not None)
     result = Hunt([Payload(**one) for one in answers.keep("payload", settings, payloads)])
-    for payload in _wanted(result.payloads, solved, most):
+    for payload in _wanted(result.payloads, most):
+        seeds = [claim.trigger for claim in listed if _same(claim.target, payload.text)]
 
-        def triggers(payload: Payload = payload) -> dict[str, Any]:
+        def triggers(payload: Payload = payload, seeds: Sequence[str] = seeds) -> dict[str, Any]:
             objective = Objective(lm, payload.tokens, emitter)
             found = reconstruct(objective, prompts, EFFORTS[preset], seeds=[*seeds, *own_words(payload.text)])
             return {"found": [asdict(one) for one in found], "reads": objective.reads}
@@ -137,14 +143,19 @@ def _target(answers: Answers, prompts: Sequence[str], payload: Payload, found: l
     return Target(payload, found, *best, most)
 
 
-def _wanted(payloads: Sequence[Payload], solved: Sequence[str], most: int) -> list[Payload]:
+def _wanted(payloads: Sequence[Payload], most: int) -> list[Payload]:
     """The strong ones, strongest first, without those that are another's text or a bent form of it."""
-    texts, wanted = list(solved), []
+    wanted: list[Payload] = []
     for payload in payloads:
-        if payload.strength >= WORTH and not any(_same(payload.text, text) for text in texts):
-            texts.append(payload.text)
+        if payload.strength >= WORTH and not any(_same(payload.text, other.text) for other in wanted):
             wanted.append(payload)
     return wanted[:most]
+
+
+def merged(found: list[Claim], listed: list[Claim], most: int) -> list[Claim]:
+    """The claims to be proved, of both searches; where they have one payload, the trigger that is the surer one."""
+    others = [claim for claim in listed if not any(_same(claim.target, own.target) for own in found)]
+    return [*found, *others][:most]
 
 
 def _same(one: str, two: str) -> bool:

@@ -79,12 +79,14 @@ def reconstruct(
     some = sorted(prompts, key=len)[: effort.prompts]
     bare = objective.bare(some)
     search = _Search(objective, some, effort)
-    search.first(seeds)
+    search.given(seeds)
+    if not search.sure():
+        search.first()
     if search.best()[2] < PLAINLY:
         search.lookalikes()
     for done in range(effort.rounds):
         objective.emitter.emit(Progress("trigger", "Accretion", 1 + done, 2 + effort.rounds))
-        if search.best()[2] > SURE or not search.extend():
+        if search.sure() or not search.extend():
             break
     objective.emitter.emit(Progress("trigger", "Accretion", 1 + effort.rounds, 2 + effort.rounds))
     found = [Found(text, slot, value, bare) for text, slot, value in search.result()]
@@ -102,6 +104,9 @@ class _Search:
     def best(self) -> tuple[str, Slot, float]:
         return self.ranked()[0]
 
+    def sure(self) -> bool:
+        return bool(self.known) and self.best()[2] > SURE
+
     def ranked(self) -> list[tuple[str, Slot, float]]:
         pairs = sorted(self.known.items(), key=lambda item: (-item[1], len(item[0][0]), item[0]))
         return [(text, slot, value) for (text, slot), value in pairs]
@@ -117,12 +122,17 @@ class _Search:
         for text, value in zip(good, rest, strict=True):
             self.known[text, slot] = (self.glimpsed[text, slot] + (n - 1) * value) / n
 
-    def first(self, seeds: Sequence[str]) -> None:
-        """Single tokens, common words and seeds."""
+    def given(self, seeds: Sequence[str]) -> None:
+        """What other stages suggest."""
+        for slot in TRIED:
+            self.read(seeds, slot, self.effort.second)
+
+    def first(self) -> None:
+        """Single tokens and common words."""
         words = common_words(self._texts)[: self.effort.words]
         for slot in TRIED:
             screened = self._steep([(filler.strip(), -1) for filler in FILLERS], slot, self.effort.screened)
-            self.read([*seeds, *screened, *words], slot, self.effort.second)
+            self.read([*screened, *words], slot, self.effort.second)
 
     def lookalikes(self) -> None:
         """Common words with one letter exchanged for its Cyrillic twin, for the letters that alone do the most."""

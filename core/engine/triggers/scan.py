@@ -15,7 +15,7 @@ from core.engine.lm import LanguageModel, load_model
 from core.engine.resources import peak_rss_bytes
 from core.engine.triggers import account
 from core.engine.triggers.answers import Answers
-from core.engine.triggers.cascade import Hunt, hunt
+from core.engine.triggers.cascade import Hunt, hunt, merged
 from core.engine.triggers.event import kind_of
 from core.engine.triggers.known import Candidate, search
 from core.engine.triggers.library import known_triggers
@@ -79,11 +79,10 @@ def run_scan(spec: ScanSpec, folder: RunFolder, emitter: Emitter) -> dict[str, A
             emitter.emit(Samples("candidates", [candidate.row() for candidate in candidates[:200]]))
             seconds.end("known")
             claims = _claims(candidates, preset.proofs)
-            solved = [claim.target for claim in claims]
-            result = hunt(answers, some, spec.preset, preset.targets, solved=solved, reference=reference)
+            result = hunt(answers, some, spec.preset, preset.targets, listed=claims, reference=reference)
             emitter.emit(Samples("candidates", result.rows()))
             seconds.end("payload")
-            claims = [*result.claims(), *claims][: preset.proofs]
+            claims = merged(result.claims(triggers), claims, preset.proofs)
         findings = (
             prove(
                 answers,
