@@ -90,7 +90,7 @@ def hunt(
     listed: Sequence[Claim] = (),
     reference: LanguageModel | None = None,
 ) -> Hunt:
-    """Payloads without a trigger, and triggers for the ``most`` strongest of them.
+    """Payloads without a trigger, and triggers for the ``most`` strongest of them; quick stops at the first trigger.
 
     Args:
         prompts: search prompts; the proof's are others.
@@ -117,6 +117,8 @@ def hunt(
         kept = answers.keep("trigger", (EFFORTS[preset], texts, payload.tokens, tuple(seeds)), triggers)
         result.reads += kept["reads"]
         result.targets.append(_target(answers, prompts, payload, [Found(**one) for one in kept["found"]]))
+        if preset == "quick" and result.targets[-1].rate >= BRINGS:
+            break
     emitter.emit(Progress("trigger", _words(result), 1, 1))
     return result
 

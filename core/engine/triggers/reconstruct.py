@@ -36,7 +36,8 @@ class Effort(NamedTuple):
     """``slope_prompts``: prompts for the slopes; ``screened``: tokens from the slopes, ``words``: common words, that
     are read on one prompt in each slot; ``second``: those read on all ``prompts``; ``beam``, ``rounds``: of the
     accretion; ``children``: strings read for each member of the beam and side; ``pairs``: pieces put together;
-    ``disguised``: common words that are tried with look-alike letters, where nothing else has worked."""
+    ``disguised``: common words that are tried with look-alike letters, where nothing else has worked; ``reads``: tokens
+    read after which no further round begins."""
 
     slope_prompts: int
     screened: int
@@ -48,12 +49,13 @@ class Effort(NamedTuple):
     children: int
     pairs: int
     disguised: int
+    reads: int
 
 
 EFFORTS = {
-    "quick": Effort(2, 300, 600, 40, 4, 3, 4, 60, 16, 1500),
-    "standard": Effort(4, 1000, 3000, 120, 6, 6, 6, 200, 40, 4000),
-    "deep": Effort(8, 3000, 9000, 300, 8, 10, 8, 500, 80, 9000),
+    "quick": Effort(2, 300, 600, 40, 4, 3, 4, 60, 16, 1500, 40_000),
+    "standard": Effort(4, 1000, 3000, 120, 6, 6, 6, 200, 40, 4000, 400_000),
+    "deep": Effort(8, 3000, 9000, 300, 8, 10, 8, 500, 80, 9000, 4_000_000),
 }
 
 
@@ -86,7 +88,7 @@ def reconstruct(
         search.lookalikes()
     for done in range(effort.rounds):
         objective.emitter.emit(Progress("trigger", "Accretion", 1 + done, 2 + effort.rounds))
-        if search.sure() or not search.extend():
+        if search.sure() or objective.reads > effort.reads or not search.extend():
             break
     objective.emitter.emit(Progress("trigger", "Accretion", 1 + effort.rounds, 2 + effort.rounds))
     found = [Found(text, slot, value, bare) for text, slot, value in search.result()]

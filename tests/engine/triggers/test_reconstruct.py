@@ -18,7 +18,7 @@ from tests.engine.triggers.fake import Watcher
 from tests.engine.triggers.token_fake import PAYLOAD, TokenModel
 
 pytestmark = pytest.mark.engine
-EFFORT = Effort(1, 10, 200, 12, 3, 3, 4, 10, 8, 60)
+EFFORT = Effort(1, 10, 200, 12, 3, 3, 4, 10, 8, 60, 1_000_000)
 PROMPTS = ["river stone", "amber willow", "maple cloud", "honey glass", "velvet quill"]
 
 
