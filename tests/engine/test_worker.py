@@ -57,7 +57,9 @@ def until_items(worker: subprocess.Popen[bytes]) -> None:
 
 
 def suite_run(model: Path, path: Path) -> RunFolder:
-    spec = SuiteSpec(model=str(model), suites=("stereotype.occupation_gender",), load=LoadOptions(device="cpu"))
+    spec = SuiteSpec(
+        model=str(model), suites=("stereotype.occupation_gender",), load=LoadOptions(device="cpu", dtype="fp32")
+    )
     return RunFolder.create(spec, path, resume=True)
 
 
@@ -94,7 +96,12 @@ def test_killed_then_resumed_equals_uninterrupted(small_model: Path, tmp_path: P
     expected, got = whole.read_json("report.json"), broken.read_json("report.json")
     assert got is not None
     assert expected is not None
-    assert got["suites"] == expected["suites"]
+    # what is scored together is packed otherwise after a resume: equal up to rounding, which in fp32 decides no item
+    for uid, row in whole.done().items():
+        other = broken.done()[uid]
+        assert other["value"] == row["value"]
+        assert other["logprob_more"] == pytest.approx(row["logprob_more"], abs=2e-3)
+    assert [suite["effect"] for suite in got["suites"]] == [suite["effect"] for suite in expected["suites"]]
 
 
 @pytest.mark.model
