@@ -17,6 +17,15 @@ Severity = Literal["info", "low", "medium", "high"]
 ScanVerdict = Literal["confirmed", "likely", "natural sensitivity", "memorised text", "no evidence"]
 TransferVerdict = Literal["transferred", "attenuated", "removed", "emerged", "not detected at δ", "inconclusive"]
 Grade = Literal["A", "B", "C", "D"]
+Origin = Literal[
+    "attributable to distillation",
+    "partly attributable to distillation",
+    "was in the student before",
+    "inherited by initialisation",
+    "origin undecided",
+    "origin untested",
+]
+Provenance = Literal["measured", "claimed"]
 
 RESOURCES = Path(__file__).resolve().parent.parent / "resources"
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from core.types import Grade, ScanVerdict, TransferVerdict
+from core.types import Grade, Origin, Provenance, ScanVerdict, TransferVerdict
 
 SCORECARD_SCHEMA = 1
 
@@ -22,7 +22,10 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ModelLine(msgspec.Struct, frozen=True, kw_only=True):
-    """One model in the header. ``fingerprint`` is a sha256; ``fingerprint_kind`` says over what."""
+    """One model in the header. ``fingerprint`` is a sha256; ``fingerprint_kind`` says over what.
+
+    ``provenance`` is ``claimed`` where the model was not loaded and a file of its answers stood in for it.
+    """
 
     name: str
     parameters: int | None
@@ -32,6 +35,18 @@ class ModelLine(msgspec.Struct, frozen=True, kw_only=True):
     licence: str = "not stated"
     lineage: str = "not stated"
     notes: tuple[str, ...] = ()
+    provenance: Provenance = "measured"
+
+
+class Joint(msgspec.Struct, frozen=True, kw_only=True):
+    """A row at the level that holds for all primary suite rows together: 1 − .05 / ``rows`` each (Bonferroni)."""
+
+    level: float
+    rows: int
+    teacher: Estimate
+    student: Estimate
+    difference: Estimate
+    verdict: TransferVerdict
 
 
 class RiskRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,7 +54,8 @@ class RiskRow(msgspec.Struct, frozen=True, kw_only=True):
 
     ``effect`` names the measure and unit; ``margin`` is δ in that unit. ``expectation`` is the literature's, with its
     grade, and ``agreement`` is ``agrees``, ``contradicts`` or ``cannot tell``. A row that is not ``primary`` is a
-    further suite of its class, and exploratory.
+    further suite of its class, and exploratory. ``baseline`` is the student before distillation, ``gain`` the student
+    minus that; ``origin`` is None where the student does not show the risk, and ``origin_note`` says why it is so.
     """
 
     risk_class: str
@@ -59,6 +75,11 @@ class RiskRow(msgspec.Struct, frozen=True, kw_only=True):
     evidence: str = ""
     limits: str = ""
     primary: bool = True
+    baseline: Estimate | None = None
+    gain: Estimate | None = None
+    origin: Origin | None = None
+    origin_note: str = ""
+    joint: Joint | None = None
 
 
 class FindingLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,6 +104,8 @@ class FindingLine(msgspec.Struct, frozen=True, kw_only=True):
     reproduce: str
     asr_other: float | None = None
     asr_other_ci: tuple[float, float] | None = None
+    asr_baseline: float | None = None
+    asr_baseline_ci: tuple[float, float] | None = None
     example: dict[str, str] = {}
 
 
@@ -102,6 +125,16 @@ class CoverageRow(msgspec.Struct, frozen=True, kw_only=True):
     detail: str
 
 
+class PipelineLine(msgspec.Struct, frozen=True, kw_only=True):
+    """What the auditor was told of the distillation: stated by the user, not checked. Not ``known`` is a gap."""
+
+    id: str
+    question: str
+    answer: str
+    known: bool
+    matters: str = ""
+
+
 class Scorecard(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that the page shows.
 
@@ -113,6 +146,8 @@ class Scorecard(msgspec.Struct, frozen=True, kw_only=True):
         methods: short paragraphs, one per method.
         environment: versions, device, threads, wall seconds, peak memory.
         missing: stages that were interrupted or skipped, with reason.
+        baseline: the student before distillation, where one was given.
+        pipeline: every question on the distillation with its answer; empty where nothing was asked.
     """
 
     run: str
@@ -133,6 +168,8 @@ class Scorecard(msgspec.Struct, frozen=True, kw_only=True):
     environment: dict[str, Any]
     seed: int
     missing: tuple[str, ...] = ()
+    baseline: ModelLine | None = None
+    pipeline: tuple[PipelineLine, ...] = ()
     title: str = "Partial-risk-laundering scorecard"
     schema: int = SCORECARD_SCHEMA
 
