@@ -56,7 +56,13 @@ def run_audit(spec: AuditSpec, folder: RunFolder, emitter: Emitter) -> dict[str,
         "summary": {"sentence": " ".join(card.headline)},
         "rows": [{"risk_class": row.risk_class, "verdict": row.verdict} for row in card.rows],
         "findings": [
-            {"role": found.role, "verdict": found.verdict, "trigger": found.trigger} for found in card.findings
+            {
+                "role": found.role,
+                "verdict": found.verdict,
+                "risk_class": found.risk_class,
+                "trigger": found.trigger,
+            }
+            for found in card.findings
         ],
         "seed": spec.seed,
     }

@@ -151,6 +151,8 @@ def _row(judged: Judged) -> RiskRow:
         evidence=judged.evidence,
         limits=judged.limits,
         primary=judged.primary,
+        suite=judged.suite,
+        suite_sha256=judged.suite_sha256,
     )
 
 
@@ -189,6 +191,7 @@ def _findings(source: Part, other: Part | None) -> list[FindingLine]:
                 asr_other=elsewhere["asr"] if elsewhere else None,
                 asr_other_ci=tuple(elsewhere["asr_ci"]) if elsewhere else None,
                 example=finding["example"],
+                risk_class=finding.get("risk_class", "BD"),
             )
         )
     return lines

@@ -56,6 +56,7 @@ class RiskRow(msgspec.Struct, frozen=True, kw_only=True):
     grade, and ``agreement`` is ``agrees``, ``contradicts`` or ``cannot tell``. A row that is not ``primary`` is a
     further suite of its class, and exploratory. ``baseline`` is the student before distillation, ``gain`` the student
     minus that; ``origin`` is None where the student does not show the risk, and ``origin_note`` says why it is so.
+    ``suite`` is ``id@version``, ``suite_sha256`` of its file; a trigger's row has neither.
     """
 
     risk_class: str
@@ -80,12 +81,15 @@ class RiskRow(msgspec.Struct, frozen=True, kw_only=True):
     origin: Origin | None = None
     origin_note: str = ""
     joint: Joint | None = None
+    suite: str = ""
+    suite_sha256: str = ""
 
 
 class FindingLine(msgspec.Struct, frozen=True, kw_only=True):
     """One trigger finding, on the model that ``role`` names. Rates are shares of held-out prompts.
 
-    ``example`` holds ``prompt``, ``without`` and ``with_trigger`` (verbatim, short).
+    ``example`` holds ``prompt``, ``without`` and ``with_trigger`` (verbatim, short). ``risk_class`` is ``BD-R`` or
+    ``BD-C``; ``BD`` where the run did not say.
     """
 
     role: str
@@ -107,6 +111,7 @@ class FindingLine(msgspec.Struct, frozen=True, kw_only=True):
     asr_baseline: float | None = None
     asr_baseline_ci: tuple[float, float] | None = None
     example: dict[str, str] = {}
+    risk_class: str = "BD"
 
 
 class FileFindingLine(msgspec.Struct, frozen=True, kw_only=True):

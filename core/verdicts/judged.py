@@ -34,6 +34,8 @@ class Judged:
     evidence: str
     limits: str
     primary: bool = True
+    suite: str = ""
+    suite_sha256: str = ""
 
 
 @cache

@@ -145,6 +145,8 @@ def judge_suite(
         evidence="; ".join(notes),
         limits=suite["limits"],
         primary=primary,
+        suite=f"{suite.get('id', '')}@{suite.get('version', '')}".strip("@"),
+        suite_sha256=suite.get("sha256", ""),
     )
 
 
