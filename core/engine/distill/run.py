@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import gc
 import time
-import warnings
 from pathlib import Path
 from typing import Any
 
 import msgspec
-import torch
 
 from core.catalog import ModelCard, inspect_model
 from core.engine.distill import checkpoint
@@ -32,7 +30,7 @@ from core.engine.distill.lineage import (
 )
 from core.engine.distill.side import Side
 from core.engine.distill.students import Built, build_student
-from core.engine.distill.train import NOTHING, Learner, Outcome, Trainer
+from core.engine.distill.train import NOTHING, Learner, Outcome, Trainer, make_trainable
 from core.engine.distill.vocabulary import check_known, check_meaning, common_size, fingerprint
 from core.engine.lm import LanguageModel, load_model
 from core.engine.resources import peak_rss_bytes
@@ -160,7 +158,7 @@ class _Stage:
             teacher = None
             gc.collect()
         start = self._start(side, held_out)
-        self._make_trainable(side)
+        make_trainable(side, self.stage.trainable, self.plan.seed, checkpointing=self.stage.budget.grad_checkpointing)
         copy = stage_is_copy(self.stage, teacher_card, source_card)
         outcome = self._train(side, teacher_side, cache, made, held_out, start, copy)
         report = self._end(side, held_out, outcome, start)
@@ -293,31 +291,6 @@ class _Stage:
             found.degenerate = degenerate_share(side, held_out.examples[:wanted], tokens, self.emitter)
         self._progress("evaluate", "Evaluation", 1, 1)
         return found
-
-    def _make_trainable(self, side: Side) -> None:
-        trainable, model = self.stage.trainable, side.lm.model
-        for parameter in model.parameters():
-            parameter.requires_grad_(trainable.mode != "lora")
-        if trainable.mode == "body":
-            for layer in (model.get_input_embeddings(), model.get_output_embeddings()):
-                for parameter in layer.parameters() if layer is not None else ():
-                    parameter.requires_grad_(False)
-        if trainable.mode == "lora":
-            from peft import LoraConfig, get_peft_model
-
-            torch.manual_seed(self.plan.seed)
-            config = LoraConfig(
-                r=trainable.rank,
-                lora_alpha=trainable.alpha,
-                target_modules="all-linear",
-                lora_dropout=0.0,
-                task_type="CAUSAL_LM",
-            )
-            with warnings.catch_warnings():  # peft asks for names that transformers is about to drop
-                warnings.simplefilter("ignore", FutureWarning)
-                side.lm.model = get_peft_model(model, config)
-        if self.stage.budget.grad_checkpointing:
-            side.causal.activation_checkpointing_enable({"use_reentrant": False})
 
     def _train(
         self,

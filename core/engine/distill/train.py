@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,7 +24,7 @@ from core.engine.distill.losses import Dense, Objective, hidden_distance
 from core.engine.distill.side import Side
 from core.errors import Cancelled, InputError
 from core.runs.events import Emitter, Progress, Samples
-from core.specs.distill import Evaluation, Optimiser, Stage
+from core.specs.distill import Evaluation, Optimiser, Stage, Trainable
 
 SAMPLES_EVERY_S = 0.25
 LOG_EVERY = 20
@@ -106,6 +107,33 @@ class Learner(nn.Module):
 
 def _absent(_part: slice) -> None:
     return None
+
+
+def make_trainable(side: Side, trainable: Trainable, seed: int, *, checkpointing: bool = False) -> None:
+    """Mark what is trained; with LoRA, put the adapter on. ``checkpointing`` recomputes activations."""
+    model = side.lm.model
+    for parameter in model.parameters():
+        parameter.requires_grad_(trainable.mode != "lora")
+    if trainable.mode == "body":
+        for layer in (model.get_input_embeddings(), model.get_output_embeddings()):
+            for parameter in layer.parameters() if layer is not None else ():
+                parameter.requires_grad_(False)
+    if trainable.mode == "lora":
+        from peft import LoraConfig, get_peft_model
+
+        torch.manual_seed(seed)
+        config = LoraConfig(
+            r=trainable.rank,
+            lora_alpha=trainable.alpha,
+            target_modules="all-linear",
+            lora_dropout=0.0,
+            task_type="CAUSAL_LM",
+        )
+        with warnings.catch_warnings():  # peft asks for names that transformers is about to drop
+            warnings.simplefilter("ignore", FutureWarning)
+            side.lm.model = get_peft_model(model, config)
+    if checkpointing:
+        side.causal.activation_checkpointing_enable({"use_reentrant": False})
 
 
 def silence_dropout(model: nn.Module) -> None:
