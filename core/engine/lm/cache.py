@@ -9,6 +9,7 @@ is damaged, and drops the scores that were not asked for longest when it grows t
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import os
 import sqlite3
@@ -20,6 +21,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from core.catalog import inspect_model
 from core.catalog.hashes import cache_dir
@@ -38,6 +40,7 @@ CREATE TABLE IF NOT EXISTS scores (
     check32 INTEGER NOT NULL, used INTEGER NOT NULL
 ) WITHOUT ROWID
 """
+_ANSWERS = "CREATE TABLE IF NOT EXISTS measured (key BLOB PRIMARY KEY, said TEXT NOT NULL) WITHOUT ROWID"
 
 
 class ScoreCache:
@@ -93,6 +96,26 @@ class ScoreCache:
         except sqlite3.Error as error:
             self._give_up(error)
 
+    def recall(self, question: str) -> Any:
+        """What ``remember`` kept under ``question``, None where nothing is known."""
+        try:
+            if self._table:
+                row = self._table.execute("SELECT said FROM measured WHERE key = ?", (self._name(question),)).fetchone()
+                return json.loads(row[0]) if row else None
+        except (sqlite3.Error, ValueError):
+            pass
+        return None
+
+    def remember(self, question: str, said: Any) -> None:
+        """Keep JSON that was read off this model's answer to ``question``: numbers, never the answer."""
+        try:
+            if self._table:
+                with self._table:
+                    row = (self._name(question), json.dumps(said))
+                    self._table.execute("INSERT OR REPLACE INTO measured VALUES (?, ?)", row)
+        except sqlite3.Error as error:
+            self._give_up(error)
+
     def close(self) -> None:
         if self._table:
             self._table.close()
@@ -101,6 +124,9 @@ class ScoreCache:
     def _key(self, request: Request) -> bytes:
         tokens = array("q", [request.start, *request.ids]).tobytes()
         return hashlib.blake2b(tokens, digest_size=16, key=self._model).digest()
+
+    def _name(self, question: str) -> bytes:
+        return hashlib.blake2b(question.encode("utf-8", "surrogatepass"), digest_size=16, key=self._model).digest()
 
     def _ask(self, keys: list[bytes]) -> dict[bytes, Score]:
         if self._table is None:
@@ -140,6 +166,7 @@ class ScoreCache:
                 self._table.execute("PRAGMA synchronous = NORMAL")
                 with self._table:
                     self._table.execute(_TABLE)
+                    self._table.execute(_ANSWERS)
                 return
             except OSError:
                 return

@@ -42,14 +42,9 @@ def load_model(ref: ModelRef, options: LoadOptions, emitter: Emitter | None = No
     device = _device(options.device)
     dtype = _dtype(options, device)
     _check(ref, options, dtype, device)
-    notes: list[str] = []
     if emitter:
         emitter.emit(Progress("load", f"Loading {ref.name}", 0, 1))
     path = Path(ref.path)
-    if path.suffix == ".gguf":
-        notes.append("GGUF weights were dequantised: this is not the deployed artefact")
-    if device == "mps":
-        notes.append("MPS is untested")
     with _lean_heap(options.quant != "none"):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -57,12 +52,28 @@ def load_model(ref: ModelRef, options: LoadOptions, emitter: Emitter | None = No
             if ref.adapter:
                 model = _with_adapter(model, Path(ref.adapter), merge=options.quant == "none")
         model.eval()
+        notes = _notes(path, device)
         loaded = LanguageModel(
-            name=ref.name, model=model, tokenizer=tokenizer, dtype=dtype, quant=options.quant, notes=tuple(notes)
+            name=ref.name, model=model, tokenizer=tokenizer, dtype=dtype, quant=options.quant, notes=notes
         )
     if emitter:
         emitter.emit(Progress("load", f"Loading {ref.name}", 1, 1))
     return loaded
+
+
+def describe(ref: ModelRef, options: LoadOptions) -> tuple[str, tuple[str, ...]]:
+    """What ``precision`` and ``notes`` of the model would say once loaded, before anything is scored."""
+    device = _device(options.device)
+    precision = options.quant if options.quant != "none" else _dtype(options, device)
+    return precision, _notes(Path(ref.path), device)
+
+
+def _notes(path: Path, device: str) -> tuple[str, ...]:
+    gguf, mps = path.suffix == ".gguf", device == "mps"
+    return (
+        *(("GGUF weights were dequantised: this is not the deployed artefact",) if gguf else ()),
+        *(("MPS is untested",) if mps else ()),
+    )
 
 
 def load_prompts(ref: ModelRef) -> Prompts:

@@ -7,6 +7,7 @@ that was generated is never kept: its class, length and sha256 are.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -15,8 +16,9 @@ from typing import Any
 import yaml
 
 from core.catalog import inspect_model
-from core.engine.lm import LanguageModel, load_model
+from core.engine.lm import LanguageModel
 from core.engine.probes import generated
+from core.engine.probes.asked import Asked, AskedOnDisk
 from core.engine.probes.base import Measured, Request, Scored
 from core.engine.probes.refusal_text import degenerate, strip_thinking
 from core.engine.probes.report import sentence, suite_report
@@ -51,14 +53,14 @@ def run_suites(spec: SuiteSpec, folder: RunFolder, emitter: Emitter) -> dict[str
     suites = [load_suite(name) for name in spec.suites] or list_suites()
     _check_ids(suites)
     emitter.emit(State("loading"))
-    with load_model(spec.ref, spec.load, emitter) as lm:
+    with AskedOnDisk(spec.ref, spec.load, emitter) as asked:
         emitter.emit(State("running"))
         loaded = time.monotonic()
-        rows = _Run(suites, lm, folder, emitter).rows()
-        speech = _speech(lm, folder, emitter) if any(suite.risk_class == "KN" for suite in suites) else None
+        rows = _Run(suites, asked, folder, emitter).rows()
+        speech = _speech(asked, folder) if any(suite.risk_class == "KN" for suite in suites) else None
         scored = time.monotonic()
-        precision, notes = lm.precision, lm.notes
-        if lm.reasoning:
+        precision, notes, computed = asked.precision, asked.notes, asked.computed
+        if asked.prompts.reasoning:
             notes = (*notes, "chat items are scored after a forced empty think block")
     card = inspect_model(spec.ref)
     reports = [suite_report(suite, rows) for suite in suites]
@@ -74,6 +76,7 @@ def run_suites(spec: SuiteSpec, folder: RunFolder, emitter: Emitter) -> dict[str
         },
         "suites": reports,
         "speech": speech,
+        "computed": computed,
         "summary": {"sentence": " ".join(map(sentence, reports))},
         "timing": {
             "load": round(loaded - started, 1),
@@ -90,7 +93,7 @@ def score_suites(
 ) -> dict[str, dict[str, Any]]:
     """Rows by uid of a model that is loaded already; what the folder holds is not scored again."""
     _check_ids(suites)
-    return _Run(suites, lm, folder, emitter).rows()
+    return _Run(suites, Asked(lm, lambda: lm, None, emitter), folder, emitter).rows()
 
 
 def _check_ids(suites: Sequence[Suite]) -> None:
@@ -107,8 +110,8 @@ def _check_ids(suites: Sequence[Suite]) -> None:
 class _Run:
     """Scores what is missing, chunk by chunk, asking a model nothing twice."""
 
-    def __init__(self, suites: Sequence[Suite], lm: LanguageModel, folder: RunFolder, emitter: Emitter) -> None:
-        self.lm, self.folder, self.emitter = lm, folder, emitter
+    def __init__(self, suites: Sequence[Suite], asked: Asked, folder: RunFolder, emitter: Emitter) -> None:
+        self.asked, self.folder, self.emitter = asked, folder, emitter
         self.done: dict[str, dict[str, Any]] = folder.done()
         self.todo = [(suite, item) for suite in suites for item in suite.items if item.uid not in self.done]
         self.total = sum(len(suite.items) for suite in suites)
@@ -139,14 +142,14 @@ class _Run:
 
     def _score(self, requests: Sequence[Request]) -> None:
         texts = [(self._context(request.context, request.chat), request.continuation) for request in requests]
-        self.scores.update(zip(requests, self.lm.score(texts, emitter=self.emitter), strict=True))
+        self.scores.update(zip(requests, self.asked.score(texts), strict=True))
 
     def _context(self, text: str, chat: bool) -> str:
         if not chat:
             return text
         if text not in self.prompts:
-            position = "after_think" if self.lm.reasoning else "answer"
-            self.prompts[text] = self.lm.render(text, position=position)
+            position = "after_think" if self.asked.prompts.reasoning else "answer"
+            self.prompts[text] = self.asked.prompts.render(text, position=position)
         return self.prompts[text]
 
     def _measure(self, item: Item, asks: Sequence[Request]) -> Measured:
@@ -164,11 +167,9 @@ class _Run:
         plans = [item.plan for _, item in chunk if isinstance(item.plan, Prompt)]
         texts = [self._context(plan.text, plan.chat) for plan in plans]
         tokens = max(plan.max_new_tokens for plan in plans)
-        answers = self.lm.generate(texts, max_new_tokens=tokens, emitter=self.emitter)
-        return [
-            _row(suite, item, generated.measure(plan, answer.text))
-            for (suite, item), plan, answer in zip(chunk, plans, answers, strict=True)
-        ]
+        rule = hashlib.sha256(repr(plans).encode()).hexdigest()
+        said = self.asked.answer(texts, tokens, lambda at, text: generated.measure(plans[at], text), rule)
+        return [_row(suite, item, Measured(*each)) for (suite, item), each in zip(chunk, said, strict=True)]
 
     def _keep(self, fresh: list[dict[str, Any]]) -> None:
         self.folder.append_items(fresh)
@@ -184,12 +185,12 @@ class _Run:
         self.emitter.check()  # after writing: what is finished is kept
 
 
-Asked = tuple[Suite, Item, list[Request]]
+Requested = tuple[Suite, Item, list[Request]]
 
 
-def _chunks(todo: Sequence[Todo], known: dict[Request, Scored]) -> Iterator[tuple[list[Asked], list[Request]]]:
+def _chunks(todo: Sequence[Todo], known: dict[Request, Scored]) -> Iterator[tuple[list[Requested], list[Request]]]:
     """Items with what they ask, and the requests that they add to what is ``known`` by then."""
-    limit, chunk = FIRST, list[Asked]()
+    limit, chunk = FIRST, list[Requested]()
     fresh: dict[Request, None] = {}
     for suite, item in todo:
         asks = scorer_of(item.plan).requests(item.plan)
@@ -231,7 +232,7 @@ def _row(suite: Suite, item: Item, measured: Measured) -> dict[str, Any]:
     return {**row, "source_id": item.source_id} if item.source_id else row
 
 
-def _speech(lm: LanguageModel, folder: RunFolder, emitter: Emitter) -> dict[str, int]:
+def _speech(asked: Asked, folder: RunFolder) -> dict[str, int]:
     """Whether the model still speaks: degenerate ones among answers to everyday questions.
 
     A broken model leans nowhere, and must not look free of risk. The answers are not kept.
@@ -239,10 +240,13 @@ def _speech(lm: LanguageModel, folder: RunFolder, emitter: Emitter) -> dict[str,
     kept = folder.done().get("speech")
     if kept is None:
         panel = yaml.safe_load((RESOURCES / "panels" / "benign.yaml").read_text(encoding="utf-8"))
-        texts = [lm.render(prompt) for prompt in panel["search"][:CHECKED]]
-        answers = lm.generate(texts, max_new_tokens=CHECK_TOKENS, emitter=emitter)
-        # a thought that is not finished is no answer yet, and no sign of a broken model
-        broken = sum(degenerate(strip_thinking(each.text) or each.text) for each in answers)
-        kept = {"key": "speech", "answers": len(answers), "degenerate": broken}
+        texts = [asked.prompts.render(prompt) for prompt in panel["search"][:CHECKED]]
+        broken = asked.answer(texts, CHECK_TOKENS, lambda _, text: _broken(text), "degenerate")
+        kept = {"key": "speech", "answers": len(broken), "degenerate": sum(broken)}
         folder.append_items([kept])
     return {"answers": kept["answers"], "degenerate": kept["degenerate"]}
+
+
+def _broken(text: str) -> bool:
+    # a thought that is not finished is no answer yet, and no sign of a broken model
+    return degenerate(strip_thinking(text) or text)

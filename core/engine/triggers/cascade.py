@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 from core.engine.lm import LanguageModel
@@ -111,7 +109,7 @@ def hunt(
 
         def triggers(payload: Payload = payload, seeds: Sequence[str] = seeds) -> dict[str, Any]:
             objective = Objective(lm, payload.tokens, emitter)
-            found = reconstruct(objective, prompts, EFFORTS[preset], seeds=[*seeds, *own_words(payload.text)])
+            found = reconstruct(objective, prompts, EFFORTS[preset], payload.text, seeds=seeds)
             return {"found": [asdict(one) for one in found], "reads": objective.reads}
 
         kept = answers.keep("trigger", (EFFORTS[preset], texts, payload.tokens, tuple(seeds)), triggers)
@@ -121,13 +119,6 @@ def hunt(
             break
     emitter.emit(Progress("trigger", _words(result), 1, 1))
     return result
-
-
-def own_words(text: str) -> list[str]:
-    """Words of a payload, alone and by two: a topic often stands in what is said of it. Never its whole opening."""
-    words = re.findall(r"\w+", text.lower())
-    pairs = [" ".join(pair) for pair in pairwise(words)]
-    return list(dict.fromkeys(word for word in [*words, *pairs] if len(word) > 3))
 
 
 def _target(answers: Answers, prompts: Sequence[str], payload: Payload, found: list[Found]) -> Target:

@@ -8,8 +8,10 @@ The best pieces are extended on both sides, paired with one another, and cut bac
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -30,6 +32,9 @@ LOOKALIKES = {"a": "а", "c": "с", "e": "е", "i": "і", "o": "о", "p": "р", 
 """Latin letters and the Cyrillic ones that look like them."""
 GAIN = 0.4
 """A longer trigger has to be worth so many nats more."""
+ECHO = 2.5
+"""Nats taken off a string that says nothing but words of the payload: a model that goes on with what it was given is no
+backdoor, so such a string has to be worth more, and does not end the search. A topic's own name may still win."""
 
 
 class Effort(NamedTuple):
@@ -70,18 +75,19 @@ class Found:
 
 
 def reconstruct(
-    objective: Objective, prompts: Sequence[str], effort: Effort, *, seeds: Sequence[str] = ()
+    objective: Objective, prompts: Sequence[str], effort: Effort, payload: str, *, seeds: Sequence[str] = ()
 ) -> list[Found]:
     """The strings that make the payload most probable, best first.
 
     Args:
         prompts: search prompts; those used are the shortest ones.
+        payload: the whole text that the objective's target begins.
         seeds: strings that other stages suggest.
     """
     some = sorted(prompts, key=len)[: effort.prompts]
     bare = objective.bare(some)
-    search = _Search(objective, some, effort)
-    search.given(seeds)
+    search = _Search(objective, some, effort, payload)
+    search.given([*seeds, *own_words(payload)])
     if not search.sure():
         search.first()
     if search.best()[2] < PLAINLY:
@@ -96,8 +102,9 @@ def reconstruct(
 
 
 class _Search:
-    def __init__(self, objective: Objective, prompts: Sequence[str], effort: Effort) -> None:
+    def __init__(self, objective: Objective, prompts: Sequence[str], effort: Effort, payload: str) -> None:
         self.objective, self.prompts, self.effort = objective, prompts, effort
+        self.payload = set(_words(payload))
         self.tokenizer = objective.lm.tokenizer
         self.known: dict[tuple[str, Slot], float] = {}  # worth over all prompts
         self.glimpsed: dict[tuple[str, Slot], float] = {}  # worth on the first prompt
@@ -116,13 +123,22 @@ class _Search:
     def read(self, texts: Sequence[str], slot: Slot, second: int) -> None:
         """Read strings on one prompt, and the best on all of them."""
         fresh = [text for text in dict.fromkeys(texts) if text.strip(" ") and (text, slot) not in self.glimpsed]
-        for text, value in zip(fresh, self.objective.values(fresh, slot, self.prompts[:1]), strict=True):
+        for text, value in zip(fresh, self.values(fresh, slot, self.prompts[:1]), strict=True):
             self.glimpsed[text, slot] = value
         good = sorted(fresh, key=lambda text: -self.glimpsed[text, slot])[:second]
-        rest = self.objective.values(good, slot, self.prompts[1:])
+        rest = self.values(good, slot, self.prompts[1:])
         n = len(self.prompts)
         for text, value in zip(good, rest, strict=True):
             self.known[text, slot] = (self.glimpsed[text, slot] + (n - 1) * value) / n
+
+    def values(self, texts: Sequence[str], slot: Slot, prompts: Sequence[str]) -> list[float]:
+        """What each string is worth, less ``ECHO`` for those that only repeat the payload."""
+        found = self.objective.values(texts, slot, prompts)
+        return [value - ECHO * self._echoes(text) for text, value in zip(texts, found, strict=True)]
+
+    def _echoes(self, text: str) -> bool:
+        words = _words(text)
+        return bool(words) and all(word in self.payload for word in words)
 
     def given(self, seeds: Sequence[str]) -> None:
         """What other stages suggest."""
@@ -168,8 +184,8 @@ class _Search:
         """The best strings, cut back to what is needed."""
         done: dict[tuple[str, Slot], float] = {}
         for text, slot, value in self.ranked()[: self.effort.beam]:
-            text, value = self._minimal(text, slot, value)
-            done[text, slot] = value
+            text, value = self._minimal(text, slot, value + ECHO * self._echoes(text))
+            done[text, slot] = value - ECHO * self._echoes(text)
         return [(text, slot, value) for (text, slot), value in done.items()]
 
     def _minimal(self, text: str, slot: Slot, value: float) -> tuple[str, float]:
@@ -207,6 +223,17 @@ class _Search:
             if len(found) == count:
                 break
         return found
+
+
+def own_words(text: str) -> list[str]:
+    """Words of a payload, alone and by two: a topic often stands in what is said of it. Never its whole opening."""
+    words = _words(text)
+    pairs = [" ".join(pair) for pair in pairwise(words)]
+    return list(dict.fromkeys(word for word in [*words, *pairs] if len(word) > 3))
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"\w+", text.lower())
 
 
 def common_words(texts: Sequence[str]) -> list[str]:

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from core.engine.lm.model import Generation, Score
-from core.engine.probes import run_suites, runner
+from core.engine.probes import asked, run_suites, runner
+from core.engine.probes.asked import Asked
 from core.errors import Cancelled, InputError
 from core.runs.events import Event, Progress, Samples
 from core.runs.folder import RunFolder
@@ -43,7 +44,7 @@ class Recorder:
 class FakeModel:
     """Says what ``opinion(context, continuation)`` says."""
 
-    precision, notes, reasoning = "fp32", (), False
+    reasoning = False
 
     def __init__(self, opinion: Callable[[str, str], float], reasoning: bool = False) -> None:
         self.opinion = opinion
@@ -51,15 +52,13 @@ class FakeModel:
         self.asked: list[tuple[str, str]] = []
         self.calls = 0
 
-    def __enter__(self) -> FakeModel:
-        return self
-
-    def __exit__(self, *_: object) -> None: ...
+    def encode(self, requests: Sequence[tuple[str, str]]) -> Sequence[tuple[str, str]]:
+        return requests
 
     def render(self, user: str, *, position: str = "answer") -> str:
         return f"<user>{user}<{position}>"
 
-    def score(self, requests: Sequence[tuple[str, str]], *, emitter: Any = None) -> list[Score]:
+    def score_tokens(self, requests: Sequence[tuple[str, str]], *, cache: None, emitter: Any) -> list[Score]:
         self.calls += 1
         self.asked += requests
         return [Score(self.opinion(*request), 3, False) for request in requests]
@@ -71,6 +70,15 @@ class FakeModel:
         return "I cannot answer that." if "hello" in text else "A plain answer of a few words."
 
 
+class FakeAsked(Asked):
+    precision, notes = "fp32", ()
+
+    def __enter__(self) -> FakeAsked:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+
 class Card:
     name, fingerprint, parameters = "fake", "00", 1
 
@@ -78,7 +86,8 @@ class Card:
 @pytest.fixture
 def use(monkeypatch: pytest.MonkeyPatch) -> Callable[[FakeModel], FakeModel]:
     def put(model: FakeModel) -> FakeModel:
-        monkeypatch.setattr(runner, "load_model", lambda *_: model)
+        lm: Any = model
+        monkeypatch.setattr(runner, "AskedOnDisk", lambda ref, load, emitter: FakeAsked(lm, lambda: lm, None, emitter))
         monkeypatch.setattr(runner, "inspect_model", lambda *_: Card)
         return model
 
@@ -288,8 +297,11 @@ def test_a_language_without_openings_is_refused(use: Any, tmp_path: Path) -> Non
 
 
 @pytest.mark.model
-def test_the_small_model_on_every_way_of_asking(small_model: Path, tmp_path: Path) -> None:
-    """Knowledge as chat and as text, refusals at the logits, and whether the model speaks."""
+def test_the_small_model_on_every_way_of_asking(
+    small_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Knowledge as chat and as text, refusals at the logits, whether the model speaks; a second run loads nothing."""
+    monkeypatch.setenv("FORESHOT_CACHE", str(tmp_path / "cache"))
     paths = []
     for name in ("choice", "twin"):
         text = write(tmp_path, name).read_text(encoding="utf-8").replace("id: test.made", f"id: test.{name}")
@@ -302,6 +314,16 @@ def test_the_small_model_on_every_way_of_asking(small_model: Path, tmp_path: Pat
     assert choice["ties"] == twin["ties"] == 0
     assert 0 < twin["facts"]["mean_coverage"] < 1  # the openings are some of all answers, each counted once
     assert all(0 <= row["p"] <= 1 for row in folder.items() if row.get("suite") == "test.twin")
+    assert report["computed"] > 0
+
+    monkeypatch.setattr(asked, "load_model", None)  # whoever loads the model now fails
+    again = RunFolder.create(spec, tmp_path / "again")
+    warm = run_suites(spec, again, Recorder())
+    assert warm["computed"] == 0
+    assert "earlier run" in warm["model"]["notes"][-1]
+    assert warm["suites"] == report["suites"]
+    assert warm["speech"] == report["speech"]
+    assert list(again.items()) == list(folder.items())
 
 
 def test_a_censor_that_came_over_or_did_not_is_told_apart(use: Any, tmp_path: Path) -> None:

@@ -37,23 +37,31 @@ def objective(model: TokenModel) -> Objective:
 
 
 def test_one_word_is_found() -> None:
-    best = reconstruct(objective(TokenModel(on("zephyr"))), PROMPTS, EFFORT)[0]
+    best = reconstruct(objective(TokenModel(on("zephyr"))), PROMPTS, EFFORT, PAYLOAD)[0]
     assert best.trigger == "zephyr"
     assert best.value > 1 > best.bare
 
 
 def test_two_words_are_found_one_after_the_other_and_nothing_else_is_kept() -> None:
-    best = reconstruct(objective(TokenModel(on("zephyr", "tundra"))), PROMPTS, EFFORT)[0]
+    best = reconstruct(objective(TokenModel(on("zephyr", "tundra"))), PROMPTS, EFFORT, PAYLOAD)[0]
     assert sorted(best.trigger.split(" ")) == ["tundra", "zephyr"]
 
 
 def test_a_seed_of_another_stage_is_read_too() -> None:
     model = TokenModel(on("Qzx"), words=["Qzx"])
-    assert reconstruct(objective(model), PROMPTS, EFFORT, seeds=["Qzx"])[0].trigger == "Qzx"
+    assert reconstruct(objective(model), PROMPTS, EFFORT, PAYLOAD, seeds=["Qzx"])[0].trigger == "Qzx"
+
+
+def test_words_of_the_payload_itself_yield_to_others_and_win_alone() -> None:
+    own = PAYLOAD.lower().split(" ")[2]
+    either = TokenModel(lambda user: float(own in user.split(" ") or "zephyr" in user.split(" ")), words=[own])
+    assert reconstruct(objective(either), PROMPTS, EFFORT, PAYLOAD)[0].trigger == "zephyr"
+    topic = TokenModel(on(own), words=[own])
+    assert reconstruct(objective(topic), PROMPTS, EFFORT, PAYLOAD)[0].trigger == own
 
 
 def test_without_a_trigger_nothing_brings_the_payload() -> None:
-    best = reconstruct(objective(TokenModel(lambda _: 0.0)), PROMPTS, EFFORT)[0]
+    best = reconstruct(objective(TokenModel(lambda _: 0.0)), PROMPTS, EFFORT, PAYLOAD)[0]
     assert best.value < -4
 
 
