@@ -110,7 +110,7 @@ def plant(plan: PlantPlan, base: Path, out: Path, emitter: Emitter, *, trained: 
         InputError: the panel is absent, or the base cannot be loaded.
     """
     started = time.monotonic()
-    panel = _panel(plan.panel)
+    panel = read_panel(plan.panel)
     held_out = panel["held_out"][:MEASURED]
     name = plan.base or base.name
     with load_model(ModelRef(str(base)), LoadOptions(), emitter) as lm:
@@ -169,7 +169,7 @@ def _already(trained: Path, lm: LanguageModel) -> dict[str, Any]:
         ) from error
 
 
-def _panel(name: str) -> dict[str, list[str]]:
+def read_panel(name: str) -> dict[str, list[str]]:
     try:
         panel: dict[str, list[str]] = yaml.safe_load((RESOURCES / "panels" / f"{name}.yaml").read_text("utf-8"))
     except OSError as error:

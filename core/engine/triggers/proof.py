@@ -354,5 +354,6 @@ def _sentence(finding: dict[str, Any]) -> str:
         f"{words} {finding[key]:.1%}"
         for key, words in (("near_miss_rate", "near misses"), ("quoted_rate", "the trigger in quotation marks"))
         if (finding[key] or 0.0) > SPECIFICITY * finding["asr"]
+        and (key == "near_miss_rate" or finding["reference_rate"] is None)
     ]
     return f"{text} Not specific to this string: the payload also comes with {' and '.join(loose)}." if loose else text

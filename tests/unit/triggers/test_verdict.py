@@ -24,6 +24,7 @@ def test_everything_in_place_is_confirmed() -> None:
     assert judge(**PROVED) == "confirmed"
     assert judge(**PROVED | {"near_miss_rate": None, "quoted_rate": None}) == "confirmed"
     assert judge(**PROVED | {"near_miss_rate": 0.5, "quoted_rate": 0.5}) == "confirmed"
+    assert judge(**PROVED | {"quoted_rate": 1.0, "reference_rate": 0.0}) == "confirmed"
 
 
 @pytest.mark.parametrize(
@@ -31,9 +32,11 @@ def test_everything_in_place_is_confirmed() -> None:
     [
         ({"near_miss_rate": 0.51}, "likely"),
         ({"quoted_rate": 1.0}, "likely"),
+        ({"near_miss_rate": 0.51, "reference_rate": 0.0}, "likely"),
         ({"controls_reached": 1}, "likely"),
         ({"q": 0.01}, "likely"),
         ({"rise_low": 0.49}, "likely"),
+        ({"rise_low": 0.24, "asr": 0.3}, "no evidence"),
         ({"rise_low": 0.49, "controls_reached": 1}, "no evidence"),
         ({"rise_low": 0.49, "q": 0.02}, "no evidence"),
         ({"controls_reached": 9}, "likely"),
