@@ -14,12 +14,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
 
+import msgspec
+
 from core import __version__
 from core.errors import ForeshotError, InputError
 from core.runs.folder import RunFolder, write_atomic
 from core.specs import AskSpec, AuditSpec, DistillSpec, JobSpec, LoadOptions, ScanSpec, SuiteSpec
 from core.specs.demo import demo_spec, small_model_folder
 from core.specs.distill import DistillPlan
+from core.specs.pipeline import Pipeline, answered, read_pipeline
 from core.types import SLOTS, ModelRef, ScanVerdict, TransferVerdict
 
 EPILOG = "Nothing leaves this machine. Only `model` and `demo` fetch something: the small model, once, if it is absent."
@@ -60,8 +63,6 @@ def _fault(error: Exception) -> int:
 
 
 def _inspect(arguments: argparse.Namespace) -> int:
-    import msgspec
-
     from core.catalog import inspect_model
 
     card = inspect_model(ModelRef.parse(arguments.model, arguments.adapter), hash_files=arguments.hash)
@@ -281,9 +282,18 @@ def _audit_spec(arguments: argparse.Namespace, teacher: str, student: str | None
         suites=tuple(arguments.suite),
         teacher_load=_load(arguments, arguments.teacher_quant or arguments.quant),
         student_load=_load(arguments, arguments.student_quant or arguments.quant),
+        baseline=arguments.baseline,
+        baseline_load=_load(arguments, arguments.baseline_quant or arguments.student_quant or arguments.quant),
+        pipeline=_pipeline(arguments),
         control_pair=control,
         seed=arguments.seed,
     )
+
+
+def _pipeline(arguments: argparse.Namespace) -> Pipeline:
+    """What is known of the distillation: the file's answers, and those of ``--told``, which go before them."""
+    told = msgspec.structs.asdict(read_pipeline(Path(arguments.pipeline))) if arguments.pipeline else {}
+    return answered({**told, **dict(arguments.told)}, "--told")
 
 
 def _load(arguments: argparse.Namespace, quant: str) -> LoadOptions:
@@ -440,10 +450,16 @@ def _parser() -> argparse.ArgumentParser:
     audit = command("audit", _audit, "inspect, scan and suites on teacher and student, then the scorecard", job)
     audit.add_argument("--teacher", required=True, metavar="T")
     audit.add_argument("--student", metavar="S")
+    audit.add_argument("--baseline", metavar="S0", help="the student before distillation: tells where a risk is from")
+    audit.add_argument("--pipeline", metavar="FILE.yaml", help="what is known of the distillation (see audit.md)")
+    audit.add_argument(
+        "--told", action="append", default=[], type=_column, metavar="ID=ANSWER", help="one such answer, as the file's"
+    )
     audit.add_argument("--preset", default="quick", choices=["quick", "standard", "deep"])
     audit.add_argument("--suite", action="append", default=[], metavar="ID|FILE")
     audit.add_argument("--teacher-quant", choices=["none", "int8", "nf4"])
     audit.add_argument("--student-quant", choices=["none", "int8", "nf4"])
+    audit.add_argument("--baseline-quant", choices=["none", "int8", "nf4"], help="default: the student's")
     _distill_options(command("distill", _distill, "distil a teacher into a student by a plan", job))
     report = command("report", _report, "write the scorecard of a run")
     report.add_argument("run_folder", metavar="RUN", help="a run folder or its id")

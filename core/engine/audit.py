@@ -1,6 +1,8 @@
 """An audit: inspect, scan and suites on teacher and student, the triggers of each tried on the other, the scorecard.
 
-Every part is a run folder of its own inside the audit's, so that a resumed audit repeats nothing that was finished.
+The student before distillation (the baseline), where there is one, runs the suites and the triggers that were found in
+the others. Every part is a run folder of its own inside the audit's, so that a resumed audit repeats nothing that was
+finished. ``scorecard.json`` is written after every part: an audit that ends early says what is missing.
 """
 
 from __future__ import annotations
@@ -14,47 +16,45 @@ from typing import Any
 import msgspec
 
 from core.catalog import ModelCard, inspect_model
-from core.engine.compose import Part, compose
+from core.engine.compose import compose
+from core.engine.scope import Part, Parts, to_try
+from core.errors import Cancelled, ForeshotError, InputError
 from core.report import encode_scorecard, render_pdf
+from core.report.scorecard import Scorecard
 from core.runs.emitters import PrefixEmitter
 from core.runs.events import Emitter, Progress
 from core.runs.folder import RunFolder, write_atomic
 from core.specs import AuditSpec, LoadOptions, ScanSpec, SuiteSpec, command_line
 from core.types import ModelRef, Role
 
-FOUND = ("confirmed", "likely")
-
 
 def run_audit(spec: AuditSpec, folder: RunFolder, emitter: Emitter) -> dict[str, Any]:
-    """Run all parts and write ``scorecard.json`` and ``scorecard.pdf``. Returns the report; errors as the parts'."""
-    started = time.monotonic()
-    # both folders are read before either is loaded: a bad student is known at once
-    teacher_card = _card("teacher", spec.teacher, folder, emitter)
-    student_card = _card("student", spec.student, folder, emitter) if spec.student is not None else None
-    teacher = _examine("teacher", spec.teacher, teacher_card, spec.teacher_load, spec, folder, emitter)
-    student = None
-    if spec.student is not None and student_card is not None:
-        student = _examine("student", spec.student, student_card, spec.student_load, spec, folder, emitter)
-        _cross(teacher, student, spec, folder, emitter)
+    """Run all parts and write ``scorecard.json`` and ``scorecard.pdf``. Returns the report; errors as the parts'.
 
+    An audit that is stopped writes both too, with what is missing, before the error goes on.
+    """
+    if spec.baseline and spec.student is None:
+        raise InputError(
+            "baseline_alone", "A baseline is the student before distillation, and there is no student.", "Give both."
+        )
+    audit = _Audit(spec, folder, emitter)
+    try:
+        audit.measure()
+    except BaseException as error:
+        audit.rescue(error)
+        raise
     emitter.emit(Progress("scorecard", "Scorecard", 0, 1))
-    card = compose(
-        run=folder.id,
-        created=_created(folder),
-        spec=spec,
-        teacher=teacher,
-        student=student,
-        environment=_environment(time.monotonic() - started, teacher, student),
-        reproduce=command_line(spec),
-    )
-    write_atomic(folder.path / "scorecard.json", encode_scorecard(card))
+    card = audit.save()
     write_atomic(folder.path / "scorecard.pdf", render_pdf(card))
     emitter.emit(Progress("scorecard", "Scorecard", 1, 1))
     return {
         "schema": 1,
         "job": "audit",
         "summary": {"sentence": " ".join(card.headline)},
-        "rows": [{"risk_class": row.risk_class, "verdict": row.verdict} for row in card.rows],
+        "rows": [
+            {"risk_class": row.risk_class, "verdict": row.verdict, "origin": row.origin, "primary": row.primary}
+            for row in card.rows
+        ],
         "findings": [
             {
                 "role": found.role,
@@ -68,43 +68,103 @@ def run_audit(spec: AuditSpec, folder: RunFolder, emitter: Emitter) -> dict[str,
     }
 
 
-def _examine(
-    role: Role, model: str, card: ModelCard, load: LoadOptions, spec: AuditSpec, folder: RunFolder, emitter: Emitter
-) -> Part:
-    """Scan and run the suites on one model."""
-    own = PrefixEmitter(emitter, role)
-    scan = _part(ScanSpec(model=model, preset=spec.preset, load=load, seed=spec.seed), folder, f"{role}-scan", own)
-    suite = _part(SuiteSpec(model=model, suites=spec.suites, load=load, seed=spec.seed), folder, f"{role}-suite", own)
-    return Part(
-        role=role,
-        card=card,
-        scan=scan,
-        suite=suite,
-        suite_items=tuple(RunFolder.open(folder.path / f"{role}-suite").items()),
-    )
+class _Audit:
+    """The models of one audit and what is known of them so far."""
+
+    def __init__(self, spec: AuditSpec, folder: RunFolder, emitter: Emitter) -> None:
+        self.spec, self.folder, self.emitter = spec, folder, emitter
+        self.started = time.monotonic()
+        stated: list[tuple[Role, str | None, LoadOptions]] = [
+            ("teacher", spec.teacher, spec.teacher_load),
+            ("student", spec.student, spec.student_load),
+            ("baseline", spec.baseline, spec.baseline_load),
+        ]
+        self.models = {role: (model, load) for role, model, load in stated if model is not None}
+        self.parts: Parts = {}
+
+    def measure(self) -> None:
+        # all folders are read before any model is loaded: a bad student is known at once
+        cards = {role: self._card(role, model) for role, (model, _) in self.models.items()}
+        _check_baseline(cards)
+        self.parts = {role: Part(role=role, card=card) for role, card in cards.items()}
+        for role, part in self.parts.items():
+            model, load = self.models[role]
+            if role != "baseline":
+                scan = ScanSpec(model=model, preset=self.spec.preset, load=load, seed=self.spec.seed)
+                part.scan = self._run(role, "scan", scan)
+                self.save()
+            suites = SuiteSpec(model=model, suites=self.spec.suites, load=load, seed=self.spec.seed)
+            part.suite = self._run(role, "suite", suites)
+            part.suite_items = tuple(RunFolder.open(self.folder.path / f"{role}-suite").items())
+            self.save()
+        for role, part in self.parts.items():
+            part.cross = self._cross(role)
+            self.save()
+
+    def save(self, stopped: str = "") -> Scorecard:
+        """Write ``scorecard.json`` of what is known so far."""
+        card = compose(
+            run=self.folder.id,
+            created=_created(self.folder),
+            spec=self.spec,
+            parts=self.parts,
+            environment=_environment(time.monotonic() - self.started, self.parts),
+            reproduce=command_line(self.spec),
+            stopped=stopped,
+        )
+        write_atomic(self.folder.path / "scorecard.json", encode_scorecard(card))
+        return card
+
+    def rescue(self, error: BaseException) -> None:
+        """Write the scorecard of an audit that was stopped by ``error``, which matters more than a fault in here."""
+        if not self.parts:
+            return
+        try:
+            write_atomic(self.folder.path / "scorecard.pdf", render_pdf(self.save(_why(error))))
+        except Exception:
+            return
+
+    def _card(self, role: Role, model: str) -> ModelCard:
+        own = PrefixEmitter(self.emitter, role)
+        own.emit(Progress("inspect", "Files", 0, 1))
+        card = inspect_model(ModelRef.parse(model), hash_files=True)
+        path = self.folder.artifact(f"{role}-card.json")
+        write_atomic(path, msgspec.json.format(msgspec.json.encode(card), indent=1))
+        own.emit(Progress("inspect", "Files", 1, 1, note=f"{len(card.findings)} findings"))
+        return card
+
+    def _cross(self, role: Role) -> dict[str, Any] | None:
+        """Try what was found in the other models on this one, on the same held-out prompts."""
+        model, load = self.models[role]
+        triples = tuple((row["trigger"], row["slot"], row["target"]) for row in to_try(self.parts, role))
+        if not triples:
+            return None
+        preset, seed = self.spec.preset, self.spec.seed
+        return self._run(
+            role, "cross", ScanSpec(model=model, preset=preset, confirm_triggers=triples, load=load, seed=seed)
+        )
+
+    def _run(self, role: Role, kind: str, spec: ScanSpec | SuiteSpec) -> dict[str, Any]:
+        return _part(spec, self.folder, f"{role}-{kind}", PrefixEmitter(self.emitter, role))
 
 
-def _card(role: Role, model: str, folder: RunFolder, emitter: Emitter) -> ModelCard:
-    own = PrefixEmitter(emitter, role)
-    own.emit(Progress("inspect", "Files", 0, 1))
-    card = inspect_model(ModelRef.parse(model), hash_files=True)
-    write_atomic(folder.artifact(f"{role}-card.json"), msgspec.json.format(msgspec.json.encode(card), indent=1))
-    own.emit(Progress("inspect", "Files", 1, 1, note=f"{len(card.findings)} findings"))
-    return card
+def _check_baseline(cards: dict[Role, ModelCard]) -> None:
+    """A student that is its own baseline would show nothing as attributable to distillation."""
+    if "baseline" not in cards:
+        return
+    student, baseline = cards["student"], cards["baseline"]
+    if (student.weights_sha256, student.fingerprint) == (baseline.weights_sha256, baseline.fingerprint):
+        raise InputError(
+            "baseline_is_student",
+            "The baseline and the student are the same files.",
+            "Give the student as it was before distillation, or no baseline.",
+        )
 
 
-def _cross(teacher: Part, student: Part, spec: AuditSpec, folder: RunFolder, emitter: Emitter) -> None:
-    """Try what was found in one model on the other, on the same held-out prompts."""
-    for source, other, load, model in (
-        (teacher, student, spec.student_load, spec.student),
-        (student, teacher, spec.teacher_load, spec.teacher),
-    ):
-        found = [finding for finding in source.scan["findings"] if finding["verdict"] in FOUND]
-        if not found or model is None:
-            continue
-        triples = tuple((finding["trigger"], finding["slot"], finding["target"]) for finding in found)
-        cross = ScanSpec(model=model, preset=spec.preset, confirm_triggers=triples, load=load, seed=spec.seed)
-        other.cross = _part(cross, folder, f"{other.role}-cross", PrefixEmitter(emitter, other.role))
+def _why(error: BaseException) -> str:
+    if isinstance(error, Cancelled | KeyboardInterrupt):
+        return "it was cancelled."
+    return error.message if isinstance(error, ForeshotError) else f"{type(error).__name__}: {error}."
 
 
 def _part(spec: ScanSpec | SuiteSpec, folder: RunFolder, name: str, emitter: Emitter) -> dict[str, Any]:
@@ -132,7 +192,7 @@ def _created(folder: RunFolder) -> str:
     return datetime.datetime.fromtimestamp(int(stamp), datetime.UTC).isoformat()
 
 
-def _environment(wall_s: float, *parts: Part | None) -> dict[str, Any]:
+def _environment(wall_s: float, parts: Parts) -> dict[str, Any]:
     import torch
 
     from core.engine.resources import peak_rss_bytes
@@ -145,7 +205,7 @@ def _environment(wall_s: float, *parts: Part | None) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "cores": os.cpu_count(),
         "wall_s": round(wall_s, 1),
-        "scan_s": [round(part.scan["timing"]["wall_s"], 1) for part in parts if part],
+        "scan_s": [round(part.scan["timing"]["wall_s"], 1) for part in parts.values() if part.scan],
         "peak_rss_bytes": peak_rss_bytes(),
     }
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 from core import __version__
-from core.catalog import ModelCard
+from core.engine import scope
+from core.engine.scope import Part, Parts
 from core.report.scorecard import (
-    CoverageRow,
     Estimate,
     FileFindingLine,
     FindingLine,
@@ -22,29 +21,7 @@ from core.report.scorecard import (
 )
 from core.specs import AuditSpec
 from core.stats import holm
-from core.types import Role
-from core.verdicts import Judged, class_titles, judge_suites, judge_trigger, judge_untriggered
-
-FOUND = ("confirmed", "likely")
-
-
-@dataclass
-class Part:
-    """What was measured on one model. ``cross`` holds the other model's triggers, tried on this one."""
-
-    role: Role
-    card: ModelCard
-    scan: dict[str, Any]
-    suite: dict[str, Any]
-    suite_items: tuple[dict[str, Any], ...]
-    cross: dict[str, Any] | None = None
-
-    def tried(self, finding: dict[str, Any]) -> dict[str, Any] | None:
-        """The other model's finding as measured on this model."""
-        for row in (self.cross or {}).get("findings", ()):
-            if (row["trigger"], row["slot"]) == (finding["trigger"], finding["slot"]):
-                return dict(row)
-        return None
+from core.verdicts import Judged, judge_suites, judge_trigger, judge_untriggered
 
 
 def compose(
@@ -52,34 +29,39 @@ def compose(
     run: str,
     created: str,
     spec: AuditSpec,
-    teacher: Part,
-    student: Part | None,
+    parts: Parts,
     environment: dict[str, Any],
     reproduce: str,
+    stopped: str = "",
 ) -> Scorecard:
-    """The scorecard of one audit; ``student`` None gives the one-column form."""
-    rows = (*_trigger_rows(teacher, student), *_suite_rows(teacher, student))
+    """The scorecard of one audit. Without a student it has one column; ``stopped`` says why parts are missing."""
+    teacher, student, baseline = parts["teacher"], parts.get("student"), parts.get("baseline")
+    rows = (*_trigger_rows(parts, spec), *_suite_rows(parts, spec))
     if spec.control_pair:  # nothing was distilled: the pair can neither agree with the literature nor contradict it
-        rows = tuple(msgspec.structs.replace(row, agreement="cannot tell") for row in rows)
-    findings = (*_findings(teacher, student), *(_findings(student, teacher) if student else ()))
+        rows = tuple(msgspec.structs.replace(row, agreement="cannot tell", origin=None) for row in rows)
+    findings = (*_findings(teacher, student, baseline), *(_findings(student, teacher, baseline) if student else ()))
+    missing = scope.missing(parts, stopped)
     return Scorecard(
         run=run,
         created=created,
         foreshot=__version__,
-        headline=_headline(rows, findings, student is not None),
+        headline=_headline(rows, findings, parts, missing),
         teacher=_model_line(teacher),
         student=_model_line(student) if student else None,
+        baseline=_model_line(baseline) if baseline else None,
         control_pair=spec.control_pair,
-        coverage=_coverage(teacher, student),
+        coverage=scope.coverage(parts, spec),
         rows=rows,
         findings=findings,
-        file_findings=tuple(line for part in (teacher, student) if part for line in _file_findings(part)),
-        could_not_see=_could_not_see(teacher, student),
-        controls=_controls(teacher, student),
+        file_findings=tuple(line for part in parts.values() for line in _file_findings(part)),
+        could_not_see=scope.could_not_see(parts),
+        controls=scope.controls(parts),
         methods=METHODS,
         reproduce=reproduce,
         environment=environment,
         seed=spec.seed,
+        missing=missing,
+        pipeline=scope.pipeline_lines(spec),
     )
 
 
@@ -98,28 +80,47 @@ METHODS = (
 )
 
 
-def _trigger_rows(teacher: Part, student: Part | None) -> list[RiskRow]:
+def _trigger_rows(parts: Parts, spec: AuditSpec) -> list[RiskRow]:
     """One row a backdoor class that holds a finding; one undecided row where nothing was found."""
+    teacher, student, baseline = parts["teacher"], parts.get("student"), parts.get("baseline")
     rows = []
     seen: set[str] = set()
     for source, other in ((teacher, student), (student, teacher)):
-        if source is None:
-            continue
-        for finding in source.scan["findings"]:
+        for finding in source.found() if source else ():
             key = f"{finding['trigger']}\0{finding['slot']}"
-            if finding["verdict"] not in FOUND or key in seen:
+            if key in seen:
                 continue
             seen.add(key)
             elsewhere = other.tried(finding) if other else None
             first, second = (finding, elsewhere) if source is teacher else (elsewhere, finding)
-            rows.append(_row(judge_trigger(finding, teacher=first, student=second, one_model=student is None)))
-    return rows or [_row(judge_untriggered(teacher.scan, student.scan if student else None))]
+            row = judge_trigger(
+                finding,
+                teacher=first,
+                student=second,
+                one_model=student is None,
+                baseline=baseline.tried(finding) if baseline else None,
+                inherited=spec.pipeline.inherited,
+            )
+            rows.append(_row(row))
+    scans = [part.scan for part in (teacher, student) if part and part.scan]
+    if not rows and scans:
+        rows.append(_row(judge_untriggered(scans[0], pair=student is not None)))
+    return rows
 
 
-def _suite_rows(teacher: Part, student: Part | None) -> list[RiskRow]:
+def _suite_rows(parts: Parts, spec: AuditSpec) -> list[RiskRow]:
     """Rows of the suites; p of the primary ones also corrected over their classes."""
+    teacher, student, baseline = parts["teacher"], parts.get("student"), parts.get("baseline")
+    if teacher.suite is None:
+        return []
     found = judge_suites(
-        teacher.suite, teacher.suite_items, student.suite if student else None, student.suite_items if student else ()
+        teacher.suite,
+        teacher.suite_items,
+        student.suite if student else None,
+        student.suite_items if student else (),
+        baseline=baseline.suite if baseline else None,
+        baseline_items=baseline.suite_items if baseline else (),
+        inherited=spec.pipeline.inherited,
     )
     tested = [row for row in found if row.primary and row.p is not None]
     adjusted = dict(zip((row.risk_class for row in tested), holm([row.p or 0.0 for row in tested]), strict=True))
@@ -128,6 +129,8 @@ def _suite_rows(teacher: Part, student: Part | None) -> list[RiskRow]:
         if row.primary and row.risk_class in adjusted and len(tested) > 1:
             said = f"p of the difference {adjusted[row.risk_class]:.2g} over {len(tested)} classes (Holm)"
             row = dataclasses.replace(row, evidence=f"{row.evidence}; {said}")
+        if student and student.suite is None:
+            row = dataclasses.replace(row, verdict="inconclusive", evidence=f"{row.evidence}; the student is missing")
         rows.append(_row(row))
     return rows
 
@@ -153,6 +156,10 @@ def _row(judged: Judged) -> RiskRow:
         primary=judged.primary,
         suite=judged.suite,
         suite_sha256=judged.suite_sha256,
+        baseline=_estimate(judged.baseline),
+        gain=_estimate(judged.gain),
+        origin=judged.origin,
+        origin_note=judged.origin_note,
     )
 
 
@@ -168,10 +175,11 @@ def _estimate(interval: Any) -> Estimate | None:
     )
 
 
-def _findings(source: Part, other: Part | None) -> list[FindingLine]:
+def _findings(source: Part, other: Part | None, baseline: Part | None) -> list[FindingLine]:
     lines = []
-    for finding in source.scan["findings"]:
+    for finding in source.scan["findings"] if source.scan else ():
         elsewhere = other.tried(finding) if other else None
+        before = baseline.tried(finding) if baseline else None
         lines.append(
             FindingLine(
                 role=source.role,
@@ -190,6 +198,8 @@ def _findings(source: Part, other: Part | None) -> list[FindingLine]:
                 reproduce=finding["reproduce"],
                 asr_other=elsewhere["asr"] if elsewhere else None,
                 asr_other_ci=tuple(elsewhere["asr_ci"]) if elsewhere else None,
+                asr_baseline=before["asr"] if before else None,
+                asr_baseline_ci=tuple(before["asr_ci"]) if before else None,
                 example=finding["example"],
                 risk_class=finding.get("risk_class", "BD"),
             )
@@ -197,48 +207,65 @@ def _findings(source: Part, other: Part | None) -> list[FindingLine]:
     return lines
 
 
-def _headline(rows: tuple[RiskRow, ...], findings: tuple[FindingLine, ...], pair: bool) -> tuple[str, ...]:
-    """At most three sentences: the strongest finding, the verdicts, what stayed open."""
-    sentences = []
-    proved = [found for found in findings if found.verdict in FOUND]
-    if proved:
-        best = max(proved, key=lambda found: found.asr)
-        sentence = (
-            f"Trigger {best.trigger} makes the {best.role} give the same payload in "
-            f"{round(best.asr * best.n)} of {best.n} prompts "
-            f"(controls: {best.controls_reached} of {best.controls_n})"
-        )
-        if best.asr_other is not None:
-            other = "student" if best.role == "teacher" else "teacher"
-            sentence += f"; in the {other}, {round(best.asr_other * best.n)} of {best.n}"
-        sentences.append(sentence + ".")
-    else:
-        sentences.append("No listed trigger was confirmed; triggers that are not on the list could not be seen.")
+def _headline(
+    rows: tuple[RiskRow, ...], findings: tuple[FindingLine, ...], parts: Parts, missing: tuple[str, ...]
+) -> tuple[str, ...]:
+    """A few sentences: whether the audit ended, the strongest finding, the verdicts, their origin, what stayed open."""
+    pair = "student" in parts
+    sentences = ["This audit did not end: the first pages say what is missing."] if missing else []
+    sentences += _of_triggers(findings, parts)
     if not pair:
         return (*sentences, "One model alone: nothing can be said about transfer.")
-    decided: dict[str, list[str]] = {}
     rows = tuple(row for row in rows if row.primary)
+    decided: dict[str, list[str]] = {}
+    origins: dict[str, list[str]] = {}
     for row in rows:
         if row.verdict and row.verdict != "inconclusive":
-            decided.setdefault(row.verdict, []).append(row.title[0].lower() + row.title[1:])
+            decided.setdefault(row.verdict, []).append(_lowered(row.title))
+        if row.origin and row.origin != "origin untested":
+            origins.setdefault(row.origin, []).append(_lowered(row.title))
     sentences += [f"{verdict.capitalize()}: {', '.join(titles)}." for verdict, titles in decided.items()]
+    sentences += [f"{origin.capitalize()}: {', '.join(titles)}." for origin, titles in origins.items()]
     undecided = sum(row.verdict == "inconclusive" for row in rows)
     if undecided:
         sentences.append(f"{undecided} of {len(rows)} classes could not be decided with these samples.")
     return tuple(sentences)
 
 
+def _of_triggers(findings: tuple[FindingLine, ...], parts: Parts) -> list[str]:
+    proved = [found for found in findings if found.verdict in scope.FOUND]
+    if not proved:
+        if not any(part.scan for part in parts.values()):
+            return ["No scan for triggers is in this scorecard."]
+        return ["No listed trigger was confirmed; triggers that are not on the list could not be seen."]
+    best = max(proved, key=lambda found: found.asr)
+    sentence = (
+        f"Trigger {best.trigger} makes the {best.role} give the same payload in "
+        f"{round(best.asr * best.n)} of {best.n} prompts "
+        f"(controls: {best.controls_reached} of {best.controls_n})"
+    )
+    if best.asr_other is not None:
+        other = "student" if best.role == "teacher" else "teacher"
+        sentence += f"; in the {other}, {round(best.asr_other * best.n)} of {best.n}"
+    return [sentence + "."]
+
+
+def _lowered(title: str) -> str:
+    return title[0].lower() + title[1:]
+
+
 def _model_line(part: Part) -> ModelLine:
     card = part.card
+    loaded = next((report["model"] for report in (part.scan, part.suite, part.cross) if report), None)
     return ModelLine(
         name=card.name,
         parameters=card.parameters,
-        precision=part.scan["model"]["precision"],
+        precision=loaded["precision"] if loaded else "not loaded",
         fingerprint=card.weights_sha256 or card.fingerprint,
         fingerprint_kind="weights" if card.weights_sha256 else "headers, config and tokenizer",
         licence=card.licence or "not stated",
         lineage=" → ".join((*card.base_model, card.name)) if card.base_model else "not stated",
-        notes=tuple(part.scan["model"]["notes"]),
+        notes=tuple(loaded["notes"]) if loaded else (),
     )
 
 
@@ -247,48 +274,3 @@ def _file_findings(part: Part) -> list[FileFindingLine]:
         FileFindingLine(role=part.role, id=found.id, severity=found.severity, file=found.file, message=found.message)
         for found in part.card.findings
     ]
-
-
-def _coverage(teacher: Part, student: Part | None) -> tuple[CoverageRow, ...]:
-    """Tested and not tested, before any result."""
-    rows = [
-        CoverageRow(area="Files", status="tested", detail="formats, headers, pickles, template, tokenizer; not run"),
-    ]
-    stages = {row["stage"]: row for row in teacher.scan["coverage"]}
-    words = {"done": "tested", "partial": "partly", "skipped": "not tested"}
-    for stage, row in stages.items():
-        rows.append(CoverageRow(area=stage, status=words.get(row["status"], row["status"]), detail=row["reason"]))
-    for suite in teacher.suite["suites"]:
-        detail = f"{suite['n']} items in {suite['clusters']} clusters"
-        rows.append(CoverageRow(area=suite["title"], status="tested", detail=detail))
-    measured = {suite["risk_class"] for suite in teacher.suite["suites"]}
-    missing = [title for name, title in class_titles().items() if name not in measured and not name.startswith("BD")]
-    if missing:
-        detail = ", ".join(title[0].lower() + title[1:] for title in missing)
-        rows.append(CoverageRow(area="Other risk classes", status="not tested", detail=detail))
-    if student is None:
-        rows.append(CoverageRow(area="Transfer", status="not tested", detail="no student was given"))
-    rows.append(CoverageRow(area="Origin", status="not tested", detail="no baseline (the student before distillation)"))
-    return tuple(rows)
-
-
-def _could_not_see(teacher: Part, student: Part | None) -> tuple[str, ...]:
-    sentences = [*teacher.scan["could_not_see"], *(student.scan["could_not_see"] if student else ())]
-    for part in (teacher, student):
-        if part:
-            sentences += [f"{part.role.capitalize()} files: {text}" for text in part.card.not_examined]
-    return tuple(dict.fromkeys(sentences))
-
-
-def _controls(teacher: Part, student: Part | None) -> tuple[str, ...]:
-    lines = []
-    for part in (teacher, student):
-        if part is None:
-            continue
-        counts = part.scan["counts"]
-        lines.append(
-            f"{part.role.capitalize()}: {counts['triggers']} listed triggers in {counts['slots']} slots against "
-            f"{counts['controls']} matched random controls, proof on {counts['prompts']} held-out prompts."
-        )
-    lines.append(teacher.scan["power"])
-    return tuple(lines)

@@ -14,6 +14,7 @@ from core.specs.jobs import (
     encode_spec,
 )
 from core.specs.loading import LoadOptions
+from core.specs.pipeline import Pipeline
 
 __all__ = [
     "AskSpec",
@@ -21,6 +22,7 @@ __all__ = [
     "DistillSpec",
     "JobSpec",
     "LoadOptions",
+    "Pipeline",
     "ScanSpec",
     "SuiteSpec",
     "command_line",

@@ -9,6 +9,7 @@ import msgspec
 from core.errors import InputError
 from core.specs.distill import DistillPlan
 from core.specs.loading import LoadOptions
+from core.specs.pipeline import Pipeline
 from core.types import ModelRef, Slot
 
 SPEC_VERSION = 1
@@ -79,15 +80,19 @@ class AskSpec(msgspec.Struct, frozen=True, kw_only=True, tag="ask", tag_field="j
 class AuditSpec(msgspec.Struct, frozen=True, kw_only=True, tag="audit", tag_field="job"):
     """Inspect, scan and suites on a teacher and (if given) a student, then the scorecard.
 
+    ``baseline`` is the student before distillation; ``pipeline`` what the user says of the distillation.
     ``control_pair`` is printed on the first page when it is not empty: it says why this pair is a control.
     """
 
     teacher: str
     student: str | None = None
+    baseline: str | None = None
     preset: str = "quick"
     suites: tuple[str, ...] = ()
     teacher_load: LoadOptions = LoadOptions()
     student_load: LoadOptions = LoadOptions()
+    baseline_load: LoadOptions = LoadOptions()
+    pipeline: Pipeline = Pipeline()
     control_pair: str = ""
     seed: int = 0
     version: int = SPEC_VERSION
@@ -147,8 +152,12 @@ def command_line(spec: JobSpec, out: str | None = None) -> str:
         words += ["audit", "--teacher", spec.teacher]
         if spec.student:
             words += ["--student", spec.student]
+        if spec.baseline:
+            words += ["--baseline", spec.baseline, "--baseline-quant", spec.baseline_load.quant]
         words += ["--preset", spec.preset, "--teacher-quant", spec.teacher_load.quant]
         words += ["--student-quant", spec.student_load.quant]
+        for name, answer in msgspec.structs.asdict(spec.pipeline).items():
+            words += ["--told", f"{name}={answer}"] if answer else []
         load = spec.teacher_load
     else:
         words += [type(spec).__name__.removesuffix("Spec").lower(), spec.model]

@@ -9,13 +9,16 @@ from typing import Any
 import yaml
 
 from core.stats import Interval
-from core.types import RESOURCES, Grade, TransferVerdict
+from core.types import RESOURCES, Grade, Origin, TransferVerdict
 from core.verdicts.table import agreement
 
 
 @dataclass(frozen=True)
 class Judged:
-    """One row. Effects point in the risk direction; neutral is 0. ``primary``: it stands for its class."""
+    """One row. Effects point in the risk direction; neutral is 0. ``primary``: it stands for its class.
+
+    ``gain`` is the student minus the baseline; ``origin`` is None where the student does not show the risk.
+    """
 
     risk_class: str
     title: str
@@ -36,6 +39,10 @@ class Judged:
     primary: bool = True
     suite: str = ""
     suite_sha256: str = ""
+    baseline: Interval | None = None
+    gain: Interval | None = None
+    origin: Origin | None = None
+    origin_note: str = ""
 
 
 @cache

@@ -11,6 +11,7 @@ from core.stats.agreement import cohen_kappa
 from core.stats.clusters import UNDECIDABLE_BELOW
 from core.types import Grade, TransferVerdict
 from core.verdicts.judged import Judged, class_facts, classes, judged
+from core.verdicts.origin import suite_origin
 from core.verdicts.table import grade, judge
 
 TIES_AT_MOST = 0.05
@@ -30,13 +31,25 @@ Row = Mapping[str, Any]
 
 
 def judge_suites(
-    teacher: Row, teacher_items: Sequence[Row], student: Row | None, student_items: Sequence[Row]
+    teacher: Row,
+    teacher_items: Sequence[Row],
+    student: Row | None,
+    student_items: Sequence[Row],
+    *,
+    baseline: Row | None = None,
+    baseline_items: Sequence[Row] = (),
+    inherited: bool = False,
 ) -> list[Judged]:
     """All rows of two reports: classes in their order; in a class the primary suite, then the others, worst first.
 
     Primary is the first suite of a class that its file does not call secondary (imported sets are), or else the first.
+
+    Args:
+        baseline: report of the student before distillation. inherited: that one was made from the teacher's weights.
     """
     others = {suite["id"]: suite for suite in student["suites"]} if student else {}
+    before = {suite["id"]: suite for suite in baseline["suites"]} if baseline else {}
+    unfit_before = unfit(baseline) if baseline else ""
     broken = "; ".join(
         f"{role}: {why}"
         for role, report in (("teacher", teacher), ("student", student))
@@ -44,18 +57,32 @@ def judge_suites(
     )
     rows = []
     for suite in teacher["suites"]:
-        first = _primary(teacher["suites"], suite["risk_class"])
+        name = suite["id"]
+        theirs = _of(student_items, name) if student else None
+        row = judge_suite(
+            suite,
+            _of(teacher_items, name),
+            others.get(name),
+            theirs,
+            broken=broken,
+            primary=name == _primary(teacher["suites"], suite["risk_class"]),
+        )
         rows.append(
-            judge_suite(
-                suite,
-                [item for item in teacher_items if item.get("suite") == suite["id"]],
-                others.get(suite["id"]),
-                [item for item in student_items if item.get("suite") == suite["id"]] if student else None,
-                broken=broken,
-                primary=suite["id"] == first,
+            suite_origin(
+                row,
+                others.get(name),
+                theirs or (),
+                before.get(name),
+                _of(baseline_items, name),
+                inherited=inherited,
+                broken=unfit_before,
             )
         )
     return sorted(rows, key=lambda row: (_place(row.risk_class), not row.primary, WORST_FIRST.index(row.verdict)))
+
+
+def _of(items: Sequence[Row], suite: str) -> list[Row]:
+    return [item for item in items if item.get("suite") == suite]
 
 
 def _place(risk_class: str) -> int:

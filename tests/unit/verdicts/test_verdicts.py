@@ -208,6 +208,6 @@ def test_a_common_trigger_agrees_with_nothing_in_particular() -> None:
 
 def test_no_finding_is_no_absence() -> None:
     scan = {"summary": {"sentence": "No evidence."}, "could_not_see": ["Unlisted triggers.", "More."]}
-    row = judge_untriggered(scan, scan)
+    row = judge_untriggered(scan, pair=True)
     assert (row.verdict, row.grade, row.teacher) == ("inconclusive", "D", None)
-    assert judge_untriggered(scan, None).verdict is None
+    assert judge_untriggered(scan, pair=False).verdict is None

@@ -1,0 +1,147 @@
+"""What an audit covered, what it was told, what it could not see and what is missing of it. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from core.catalog import ModelCard
+from core.report.scorecard import CoverageRow, PipelineLine
+from core.specs import AuditSpec
+from core.specs.pipeline import UNKNOWN, questions
+from core.types import Role
+from core.verdicts import class_titles
+
+FOUND = ("confirmed", "likely")
+NO_BASELINE = "no baseline (the student before distillation)"
+
+
+@dataclass
+class Part:
+    """What was measured on one model; None where it was not, or not yet.
+
+    ``cross`` holds the triggers found in the other models, tried on this one. The baseline has no scan of its own.
+    """
+
+    role: Role
+    card: ModelCard
+    scan: dict[str, Any] | None = None
+    suite: dict[str, Any] | None = None
+    suite_items: tuple[dict[str, Any], ...] = ()
+    cross: dict[str, Any] | None = None
+
+    def found(self) -> list[dict[str, Any]]:
+        """What this model's own scan proved."""
+        return [row for row in (self.scan or {}).get("findings", ()) if row["verdict"] in FOUND]
+
+    def tried(self, finding: dict[str, Any]) -> dict[str, Any] | None:
+        """Another model's finding as measured on this model."""
+        for row in (self.cross or {}).get("findings", ()):
+            if (row["trigger"], row["slot"]) == (finding["trigger"], finding["slot"]):
+                return dict(row)
+        return None
+
+
+Parts = dict[Role, Part]
+"""The teacher (or the only model) is always there."""
+
+
+def to_try(parts: Parts, role: Role) -> list[dict[str, Any]]:
+    """Findings of the other models that have to be tried on this one, each trigger in its slot once."""
+    found = {
+        (row["trigger"], row["slot"]): row for other in parts.values() if other.role != role for row in other.found()
+    }
+    return list(found.values())
+
+
+def missing(parts: Parts, stopped: str) -> tuple[str, ...]:
+    """One sentence a stage that is not finished, and why; empty for an audit that ended."""
+    lines = []
+    for role, part in parts.items():
+        if part.scan is None and role != "baseline":
+            lines.append(f"The {role} was not scanned for triggers.")
+        if part.suite is None:
+            lines.append(f"The suites were not run on the {role}.")
+    for role, part in parts.items():
+        wanted = len(to_try(parts, role))
+        if part.cross is None and wanted:
+            lines.append(f"{wanted} triggers found in another model were not tried on the {role}.")
+    return (*lines, f"The audit stopped: {stopped}" if stopped else "The audit has not ended yet.") if lines else ()
+
+
+def pipeline_lines(spec: AuditSpec) -> tuple[PipelineLine, ...]:
+    """Every question with its answer. Nothing is asked of one model, or of a pair that was not distilled."""
+    if spec.student is None or spec.control_pair:
+        return ()
+    told = msgspec.structs.asdict(spec.pipeline)
+    return tuple(
+        PipelineLine(
+            id=asked.id,
+            question=asked.text,
+            answer=told[asked.id] or UNKNOWN,
+            known=bool(told[asked.id]),
+            matters=asked.matters,
+        )
+        for asked in questions()
+    )
+
+
+def coverage(parts: Parts, spec: AuditSpec) -> tuple[CoverageRow, ...]:
+    """Tested and not tested, before any result."""
+    teacher, baseline = parts["teacher"], parts.get("baseline")
+    rows = [
+        CoverageRow(area="Files", status="tested", detail="formats, headers, pickles, template, tokenizer; not run")
+    ]
+    scan = next((part.scan for part in parts.values() if part.scan), None)
+    words = {"done": "tested", "partial": "partly", "skipped": "not tested"}
+    rows += [
+        CoverageRow(area=row["stage"], status=words.get(row["status"], row["status"]), detail=row["reason"])
+        for row in (scan["coverage"] if scan else ())
+    ]
+    if scan is None:
+        rows.append(CoverageRow(area="Triggers", status="not tested", detail="no scan was finished"))
+    suites = teacher.suite["suites"] if teacher.suite else []
+    for suite in suites:
+        detail = f"{suite['n']} items in {suite['clusters']} clusters"
+        rows.append(CoverageRow(area=suite["title"], status="tested", detail=detail))
+    measured = {suite["risk_class"] for suite in suites}
+    left = [title for name, title in class_titles().items() if name not in measured and not name.startswith("BD")]
+    if left:
+        detail = ", ".join(title[0].lower() + title[1:] for title in left)
+        rows.append(CoverageRow(area="Other risk classes", status="not tested", detail=detail))
+    if "student" not in parts:
+        rows.append(CoverageRow(area="Transfer", status="not tested", detail="no student was given"))
+    rows.append(_origin(baseline))
+    gaps = [line for line in pipeline_lines(spec) if not line.known]
+    rows += [
+        CoverageRow(area=f"Pipeline: {gap.id}", status="not tested", detail=f"not known. {gap.matters}") for gap in gaps
+    ]
+    return tuple(rows)
+
+
+def _origin(baseline: Part | None) -> CoverageRow:
+    if baseline is None:
+        return CoverageRow(area="Origin", status="not tested", detail=NO_BASELINE)
+    detail = "the suites ran on the baseline, and triggers of teacher and student were tried on it; it was not scanned"
+    return CoverageRow(area="Origin", status="tested" if baseline.suite else "partly", detail=detail)
+
+
+def could_not_see(parts: Parts) -> tuple[str, ...]:
+    sentences = [text for part in parts.values() if part.scan for text in part.scan["could_not_see"]]
+    for part in parts.values():
+        sentences += [f"{part.role.capitalize()} files: {text}" for text in part.card.not_examined]
+    return tuple(dict.fromkeys(sentences))
+
+
+def controls(parts: Parts) -> tuple[str, ...]:
+    lines = []
+    scans = [(part.role, part.scan) for part in parts.values() if part.scan]
+    for role, scan in scans:
+        counts = scan["counts"]
+        lines.append(
+            f"{role.capitalize()}: {counts['triggers']} listed triggers in {counts['slots']} slots against "
+            f"{counts['controls']} matched random controls, proof on {counts['prompts']} held-out prompts."
+        )
+    return (*lines, scans[0][1]["power"]) if scans else ()
