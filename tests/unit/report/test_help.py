@@ -8,7 +8,7 @@ from typing import get_args
 import pytest
 
 from core.__main__ import _parser
-from core.types import RESOURCES, ScanVerdict, TransferVerdict
+from core.types import RESOURCES, Origin, ScanVerdict, TransferVerdict
 
 HELP = RESOURCES / "help"
 PAGES = sorted(HELP.glob("*.md"))
@@ -35,6 +35,9 @@ def test_every_verdict_word_is_explained() -> None:
         assert f"**{word}**" in scan
     for word in get_args(TransferVerdict):
         assert f"| {word} |" in scorecard
+    audit = (HELP / "audit.md").read_text(encoding="utf-8")
+    for word in get_args(Origin):
+        assert f"| {word} |" in audit
 
 
 def test_commands_exist_with_their_options() -> None:
