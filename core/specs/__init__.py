@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from core.specs.canary import CanarySpec
 from core.specs.jobs import (
     AskSpec,
     AuditSpec,
@@ -19,6 +20,7 @@ from core.specs.pipeline import Pipeline
 __all__ = [
     "AskSpec",
     "AuditSpec",
+    "CanarySpec",
     "DistillSpec",
     "JobSpec",
     "LoadOptions",

@@ -134,7 +134,7 @@ class Trainable(_Part, frozen=True, kw_only=True):
 
     mode: Literal["full", "body", "lora"] = "full"
     rank: Count = 16
-    alpha: Positive = 32
+    alpha: Positive = 32.0
 
 
 class Optimiser(_Part, frozen=True, kw_only=True):
@@ -222,7 +222,7 @@ def read_plan(path: Path) -> DistillPlan:
     """Read YAML or JSON. Raises InputError for anything that is not one of ours."""
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-        _refuse_newer(raw)
+        refuse_newer(raw, PLAN_VERSION)
         plan: DistillPlan = msgspec.convert(raw, DistillPlan)
     except (OSError, UnicodeDecodeError, yaml.YAMLError, msgspec.ValidationError) as error:
         said = " ".join(str(error).split()).rstrip(".")
@@ -241,9 +241,10 @@ def write_plan(plan: DistillPlan) -> bytes:
     return text.encode()
 
 
-def _refuse_newer(raw: Any) -> None:
-    version = raw.get("version", PLAN_VERSION) if isinstance(raw, dict) else PLAN_VERSION
-    if isinstance(version, int) and version > PLAN_VERSION:
+def refuse_newer(raw: Any, known: int) -> None:
+    """Raises InputError for a plan of a later version than ``known``."""
+    version = raw.get("version", known) if isinstance(raw, dict) else known
+    if isinstance(version, int) and version > known:
         raise InputError(
             "newer_plan", f"The plan was written by a newer version (plan {version}).", "Update Foreshot to use it."
         )

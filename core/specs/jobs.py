@@ -7,6 +7,7 @@ import shlex
 import msgspec
 
 from core.errors import InputError
+from core.specs.canary import CanarySpec
 from core.specs.distill import DistillPlan
 from core.specs.loading import LoadOptions
 from core.specs.pipeline import Pipeline
@@ -117,7 +118,7 @@ class DistillSpec(msgspec.Struct, frozen=True, kw_only=True, tag="distill", tag_
         return self.plan.teacher.load
 
 
-JobSpec = ScanSpec | SuiteSpec | AskSpec | AuditSpec | DistillSpec
+JobSpec = ScanSpec | SuiteSpec | AskSpec | AuditSpec | DistillSpec | CanarySpec
 
 
 def encode_spec(spec: JobSpec) -> bytes:
@@ -147,6 +148,12 @@ def command_line(spec: JobSpec, out: str | None = None) -> str:
         words += ["distill", f"{out}/plan.yaml" if out else "PLAN.yaml"]
         if out:
             words += ["--out", out]
+        return shlex.join(str(word) for word in words)
+    if isinstance(spec, CanarySpec):
+        words += ["canary", "--teacher", spec.teacher, "--student", spec.student]
+        words += ["--plan", f"{out}/plan.yaml" if out else "PLAN.yaml", "--quant", spec.teacher_load.quant]
+        words += ["--device", spec.teacher_load.device, "--dtype", spec.teacher_load.dtype]
+        words += ["--out", out] if out else []
         return shlex.join(str(word) for word in words)
     if isinstance(spec, AuditSpec):
         words += ["audit", "--teacher", spec.teacher]
