@@ -28,11 +28,14 @@ from core.stats.rates import (
     minimum_detectable_effect,
     newcombe_paired,
 )
+from core.stats.survival import Lift, Survival, run_mean, survival
 
 __all__ = [
     "Interval",
+    "Lift",
     "Paired",
     "Precision",
+    "Survival",
     "benjamini_hochberg",
     "clopper_pearson",
     "cluster_bootstrap",
@@ -48,5 +51,7 @@ __all__ = [
     "newcombe_paired",
     "paired_effects",
     "precision",
+    "run_mean",
     "sign_flip_p",
+    "survival",
 ]
