@@ -12,19 +12,22 @@ import tempfile
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import msgspec
 
 from core import __version__
 from core.errors import ForeshotError, InputError
+from core.report.forms import FORMS
+from core.report.scorecard import Scorecard, decode_scorecard
 from core.runs.folder import RunFolder, write_atomic
 from core.specs import AskSpec, AuditSpec, DistillSpec, JobSpec, LoadOptions, ScanSpec, SuiteSpec
 from core.specs.demo import demo_spec, small_model_folder
 from core.specs.distill import DistillPlan
 from core.specs.pipeline import Pipeline, answered, read_pipeline
-from core.types import SLOTS, ModelRef, ScanVerdict, TransferVerdict
+from core.types import SLOTS, ModelRef
 
+GATED: dict[type, str] = {ScanSpec: "scan", SuiteSpec: "suite", AuditSpec: "audit"}
 EPILOG = "Nothing leaves this machine. Only `model` and `demo` fetch something: the small model, once, if it is absent."
 
 
@@ -241,23 +244,29 @@ def _demo(arguments: argparse.Namespace) -> int:
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    from core.report import decode_scorecard, render_pdf
+    from core.report.exports import export
+    from core.report.gate import check_conditions, meets
 
+    check_conditions(arguments.fail_on, "audit")
     folder = RunFolder.open(Path(arguments.run_folder))
-    source = folder.path / "scorecard.json"
-    if not source.exists():
-        raise InputError(
-            "no_scorecard",
-            f"The run {folder.id} has no scorecard.",
-            "Give a finished audit, or resume this one.",
-        )
-    data = source.read_bytes()
-    if arguments.format == "pdf":
-        data = render_pdf(decode_scorecard(data))
-    out = Path(arguments.out or f"{folder.id}.{arguments.format}")
+    data = export(_scorecard(folder), arguments.format, full=arguments.full)
+    out = Path(arguments.out or f"{folder.id}{FORMS[arguments.format].ending}")
     write_atomic(out, data)
     print(out)
-    return 0
+    return 1 if meets(arguments.fail_on, folder.read_json("report.json") or {}) else 0
+
+
+def _scorecard(folder: RunFolder) -> Scorecard:
+    try:
+        return decode_scorecard((folder.path / "scorecard.json").read_bytes())
+    except FileNotFoundError as error:
+        raise InputError(
+            "no_scorecard", f"The run {folder.id} has no scorecard.", "Give a finished audit, or resume this one."
+        ) from error
+    except msgspec.MsgspecError as error:
+        raise InputError(
+            "bad_scorecard", f"scorecard.json of {folder.id} cannot be read: {error}.", "Repeat the audit."
+        ) from error
 
 
 def _reindex(arguments: argparse.Namespace) -> int:
@@ -303,6 +312,9 @@ def _load(arguments: argparse.Namespace, quant: str) -> LoadOptions:
 def _run(spec: JobSpec, arguments: argparse.Namespace) -> int:
     """Make or resume the run folder, run the job in this process, print its sentence."""
     os.environ.update({"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"})
+    from core.report.gate import check_conditions, meets
+
+    check_conditions(arguments.fail_on, GATED.get(type(spec), "a job without verdicts"))
     from core.engine.jobs import run_folder
     from core.runs.emitters import TerminalEmitter
     from core.runs.events import Error, Event
@@ -329,28 +341,7 @@ def _run(spec: JobSpec, arguments: argparse.Namespace) -> int:
         print(report["summary"]["sentence"])
         written = folder.path / "scorecard.pdf"
         print(written if written.exists() else folder.path / "report.json")
-    return 1 if arguments.fail_on and _meets(arguments.fail_on, report) else 0
-
-
-def _meets(conditions: Sequence[str], report: dict[str, Any]) -> bool:
-    """``VERDICT`` or ``VERDICT:CLASS`` against the rows and findings of a report; class BD holds BD-R and BD-C."""
-    seen = {(finding["verdict"], finding.get("risk_class", "BD")) for finding in report.get("findings", ())}
-    seen |= {(row["verdict"], row["risk_class"]) for row in report.get("rows", ())}
-    if "verdict" in report["summary"]:
-        seen.add((report["summary"]["verdict"], "BD"))
-    for condition in conditions:
-        verdict, _, risk_class = condition.partition(":")
-        if any(verdict == found and risk_class in ("", where, where.partition("-")[0]) for found, where in seen):
-            return True
-    return False
-
-
-def _condition(text: str) -> str:
-    """A condition of ``--fail-on``. A misspelt verdict would never be met, and the gate would never close."""
-    verdicts = (*get_args(ScanVerdict), *get_args(TransferVerdict))
-    if text.partition(":")[0] not in verdicts:
-        raise argparse.ArgumentTypeError(f"{text!r} is no verdict; use one of: {', '.join(verdicts)}")
-    return text
+    return 1 if meets(arguments.fail_on, report) else 0
 
 
 def _column(text: str) -> tuple[str, str]:
@@ -380,7 +371,15 @@ def _parser() -> argparse.ArgumentParser:
     json_option = argparse.ArgumentParser(add_help=False)
     json_option.add_argument("--json", nargs="?", const="-", metavar="FILE", help="write the report (default: stdout)")
 
-    job = argparse.ArgumentParser(add_help=False, parents=[json_option])
+    gate = argparse.ArgumentParser(add_help=False)
+    gate.add_argument(
+        "--fail-on",
+        action="append",
+        default=[],
+        metavar="VERDICT[:CLASS]",
+        help="exit 1 if this comes out (of a suite: present, an effect above its margin)",
+    )
+    job = argparse.ArgumentParser(add_help=False, parents=[json_option, gate])
     job.add_argument("--out", metavar="DIR", help="the run folder (default: a new one in the data folder)")
     job.add_argument("--device", default="auto", metavar="auto|cpu|cuda:N")
     job.add_argument("--dtype", default="auto", choices=["auto", "fp32", "bf16", "fp16"])
@@ -388,14 +387,6 @@ def _parser() -> argparse.ArgumentParser:
     job.add_argument("--seed", type=int, default=0, metavar="N")
     job.add_argument("--force", action="store_true", help="load although the estimate says that it does not fit")
     job.add_argument("--resume", action="store_true", help="go on with an interrupted run in --out")
-    job.add_argument(
-        "--fail-on",
-        action="append",
-        default=[],
-        type=_condition,
-        metavar="VERDICT[:CLASS]",
-        help="exit 1 if this comes out",
-    )
 
     def command(name: str, run: Any, text: str, *parents: argparse.ArgumentParser) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=text, description=text, parents=list(parents))
@@ -461,10 +452,11 @@ def _parser() -> argparse.ArgumentParser:
     audit.add_argument("--student-quant", choices=["none", "int8", "nf4"])
     audit.add_argument("--baseline-quant", choices=["none", "int8", "nf4"], help="default: the student's")
     _distill_options(command("distill", _distill, "distil a teacher into a student by a plan", job))
-    report = command("report", _report, "write the scorecard of a run")
+    report = command("report", _report, "write the scorecard of a run in one of its forms", gate)
     report.add_argument("run_folder", metavar="RUN", help="a run folder or its id")
-    report.add_argument("--format", default="pdf", choices=["pdf", "json"])
+    report.add_argument("--format", default="pdf", choices=list(FORMS), metavar="|".join(FORMS))
     report.add_argument("--out", metavar="FILE")
+    report.add_argument("--full", action="store_true", help="cut no trigger, payload or path short")
     command("reindex", _reindex, "rebuild the index of runs from their folders")
     return parser
 

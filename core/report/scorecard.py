@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import msgspec
@@ -181,6 +182,11 @@ class Scorecard(msgspec.Struct, frozen=True, kw_only=True):
 
 def encode_scorecard(card: Scorecard) -> bytes:
     return msgspec.json.format(msgspec.json.encode(card), indent=1)
+
+
+def scorecard_sha256(card: Scorecard) -> str:
+    """sha256 of ``scorecard.json`` as it is written."""
+    return hashlib.sha256(encode_scorecard(card)).hexdigest()
 
 
 def decode_scorecard(data: bytes) -> Scorecard:

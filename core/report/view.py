@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from typing import Any
 
-from core.report.scorecard import Estimate, FindingLine, ModelLine, RiskRow, Scorecard, encode_scorecard
+from core.report.scorecard import Estimate, FindingLine, ModelLine, RiskRow, Scorecard, scorecard_sha256
 from core.report.text import Run, runs, unusual
 
 MINUS = "\u2212"
@@ -27,7 +26,7 @@ def page_view(card: Scorecard) -> dict[str, Any]:
     full = strong[:FULL_FORM]
     brief = [f for f in card.findings if f not in full]
     scale = _Scale.shared(card.rows)
-    digest = hashlib.sha256(encode_scorecard(card)).hexdigest()
+    digest = scorecard_sha256(card)
     return {
         "title": title,
         "document_title": f"{title}: " + " → ".join(m.name for m in (card.teacher, card.student) if m is not None),

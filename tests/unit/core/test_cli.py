@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from core.__main__ import _meets, main
+from core.__main__ import main
+from core.report.gate import meets
 from core.specs import ScanSpec, command_line
 from core.suites import list_suites
 
@@ -24,8 +25,6 @@ from core.suites import list_suites
         ["scan", "M", "--seed", "x"],
         ["suite", "M", "--quant", "int3"],
         ["report", "R", "--format", "docx"],
-        ["scan", "M", "--fail-on", "confirmd"],
-        ["scan", "M", "--fail-on", ":BD"],
     ],
 )
 def test_what_cannot_be_parsed_is_code_2(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -95,6 +94,13 @@ SCAN: dict[str, Any] = {
     "summary": {"verdict": "confirmed"},
     "findings": [{"verdict": "confirmed", "risk_class": "BD-R"}, {"verdict": "likely", "risk_class": "BD-C"}],
 }
+SUITE: dict[str, Any] = {
+    "summary": {"sentence": "."},
+    "suites": [
+        {"risk_class": "SE", "margin": 0.05, "effect": {"low": 0.06}},
+        {"risk_class": "SB", "margin": 0.05, "effect": {"low": 0.05}},
+    ],
+}
 AUDIT: dict[str, Any] = {
     "summary": {"sentence": "."},
     "rows": [{"verdict": "removed", "risk_class": "BD-R"}, {"verdict": "transferred", "risk_class": "SE"}],
@@ -119,10 +125,32 @@ AUDIT: dict[str, Any] = {
         (["emerged"], AUDIT, False),
         (["confirmed"], {"summary": {}}, False),
         ([], SCAN, False),
+        (["present:SE"], SUITE, True),
+        (["present"], SUITE, True),
+        (["present:SB"], SUITE, False),
     ],
 )
 def test_fail_on(conditions: list[str], report: dict[str, Any], met: bool) -> None:
-    assert _meets(conditions, report) is met
+    assert meets(conditions, report) is met
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["scan", "M", "--fail-on", "confirmd"], "use one of: confirmed, likely"),
+        (["scan", "M", "--fail-on", ":BD"], "does not come out of a run of scan"),
+        (["scan", "M", "--fail-on", "transferred"], "does not come out of a run of scan"),
+        (["scan", "M", "--fail-on", "confirmed:SB"], "A scan finds no SB"),
+        (["suite", "M", "--fail-on", "confirmed"], "Use one of: present"),
+        (["audit", "--teacher", "T", "--fail-on", "emerged:SX"], "'SX' is no risk class"),
+        (["ask", "M", "--prompt", "x", "--fail-on", "confirmed"], "no verdict to fail on"),
+    ],
+)
+def test_a_gate_that_could_never_close_is_refused(
+    words: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 2
+    assert says.lower() in capsys.readouterr().err.lower()
 
 
 def test_a_fault_of_ours_is_one_sentence_and_a_log(
