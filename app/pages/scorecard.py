@@ -25,11 +25,13 @@ from app.tables.rows import table_view
 from app.tables.suite_items import Item, ItemTable, merge
 from app.widgets.basic import button, card, clear, heading, label
 from app.widgets.diff_view import visible
+from app.widgets.export_menu import ExportButton
 from app.widgets.interval_strip import MARKS, IntervalStrip, axis_range
 from app.widgets.paper import PaperView, Work
 from app.widgets.verdict_row import VerdictRow, span, verdict_text
 from core.errors import ForeshotError
-from core.report.scorecard import Estimate, FindingLine, RiskRow, Scorecard, decode_scorecard, encode_scorecard
+from core.report.forms import FORMS
+from core.report.scorecard import Estimate, FindingLine, RiskRow, Scorecard, decode_scorecard
 from core.runs.folder import RunFolder, write_atomic
 from core.specs import AuditSpec
 
@@ -68,10 +70,11 @@ class ScorecardPage(Page):
         self.heading = label(TITLE, size=theme.TITLE, bold=True)
         self.state = label(muted=True, size=theme.SMALL)
         self.save_pdf_button = button("Save PDF…", self.save_pdf, primary=True, tip="Ctrl+S")
-        self.save_json_button = button("Save JSON…", self.save_json)
+        self.export_button = ExportButton()
+        self.export_button.chosen.connect(self.save)
         head.addWidget(self.heading)
         head.addWidget(self.state, 1)
-        head.addWidget(self.save_json_button)
+        head.addWidget(self.export_button)
         head.addWidget(self.save_pdf_button)
         QShortcut(QKeySequence("Ctrl+S"), self, self.save_pdf)
         QShortcut(QKeySequence("Escape"), self, self.close_drawer)
@@ -226,7 +229,7 @@ class ScorecardPage(Page):
         has = self.card is not None
         self.body.setVisible(has)
         self.empty.setVisible(not has)
-        for made in (self.save_pdf_button, self.save_json_button):
+        for made in (self.save_pdf_button, self.export_button):
             made.setEnabled(has)
         teacher, student = self.context.teacher, self.context.student
         both = teacher is not None and student is not None
@@ -356,24 +359,22 @@ class ScorecardPage(Page):
         return path if path.suffix else path.with_suffix(ending)
 
     def save_pdf(self) -> None:
+        self.save("pdf", True)
+
+    def save(self, form: str, full: bool = False) -> None:
+        """Ask where, then write the scorecard in one of its forms."""
         shown = self.card
-        path = self._ask(".pdf", "PDF") if shown is not None else None
+        path = self._ask(FORMS[form].ending, FORMS[form].words) if shown is not None else None
         if shown is None or path is None:
             return
 
-        def save() -> None:
-            from core.report import render_pdf
+        def write() -> None:
+            from core.report.exports import export
 
-            write_atomic(path, render_pdf(shown))
+            write_atomic(path, export(shown, form, full=full))
 
         self.state.setText("saving…")
-        self.work.run(("save", path), save)
-
-    def save_json(self) -> None:
-        shown = self.card
-        path = self._ask(".json", "JSON") if shown is not None else None
-        if shown is not None and path is not None:
-            self.work.run(("save", path), lambda: write_atomic(path, encode_scorecard(shown)))
+        self.work.run(("save", path), write)
 
     def changeEvent(self, event: QEvent) -> None:
         super().changeEvent(event)

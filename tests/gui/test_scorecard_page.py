@@ -12,11 +12,12 @@ from pytestqt.qtbot import QtBot
 
 from app.context import Context, ModelChoice
 from app.pages.scorecard import TITLE, ScorecardPage
+from core.report.forms import FORMS
 from core.report.scorecard import decode_scorecard
 from core.runs.folder import RunFolder
 from core.specs import AuditSpec
 from core.types import ModelRef
-from tests.gui.runfolders import scorecard, write_audit
+from tests.gui.runfolders import PAYLOAD, scorecard, write_audit
 
 
 @pytest.fixture
@@ -44,6 +45,7 @@ def test_an_empty_page_says_what_to_do(page: ScorecardPage, context: Context) ->
     assert page.heading.text() == TITLE == "Partial-risk-laundering scorecard"
     assert "Open a teacher and a student" in page.empty_words.text()
     assert not page.save_pdf_button.isEnabled()
+    assert not page.export_button.isEnabled()
     assert not page.audit_button.isVisible()
     context.set_pair(ModelChoice(ModelRef("/t")), ModelChoice(ModelRef("/s")))
     assert page.audit_button.isVisible()
@@ -78,18 +80,34 @@ def test_a_row_opens_its_evidence_and_items(page: ScorecardPage, qtbot: QtBot, t
     assert not page.drawer.isVisible()
 
 
-def test_saving_pdf_and_json(
+def choose(page: ScorecardPage, form: str) -> None:
+    """What the user picks: the button or an entry of the menu."""
+    if form == "pdf":
+        page.save_pdf_button.click()
+    else:
+        page.export_button.forms[form].trigger()
+
+
+def test_saving_in_every_form(
     page: ScorecardPage, qtbot: QtBot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened(page, qtbot, write_audit(tmp_path / "audit-1"))
-    for name, save in (("card.pdf", page.save_pdf), ("card.json", page.save_json)):
-        answer = (str(tmp_path / name), "")
+    saved = {}
+    for name, form in FORMS.items():
+        answer = (str(tmp_path / f"card{form.ending}"), "")
         monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_args, answer=answer: answer)
         with qtbot.waitSignal(page.saved, timeout=60_000):
-            save()
-    assert (tmp_path / "card.pdf").read_bytes().startswith(b"%PDF")
-    assert decode_scorecard((tmp_path / "card.json").read_bytes()) == scorecard("audit-1")
-    assert json.loads((tmp_path / "card.json").read_bytes())["title"] == TITLE
+            choose(page, name)
+        saved[name] = Path(answer[0]).read_bytes()
+    assert saved["pdf"].startswith(b"%PDF")
+    assert decode_scorecard(saved["json"]) == scorecard("audit-1")
+    assert json.loads(saved["json"])["title"] == TITLE
+    assert json.loads(saved["sarif"])["runs"][0]["tool"]["driver"]["name"] == "Foreshot"
+    assert PAYLOAD not in saved["sarif"].decode()
+    page.export_button.whole.trigger()
+    with qtbot.waitSignal(page.saved, timeout=60_000):
+        choose(page, "sarif")
+    assert PAYLOAD in Path(answer[0]).read_text("utf-8")
 
 
 def test_saving_where_it_cannot_be_is_one_sentence(
@@ -98,7 +116,7 @@ def test_saving_where_it_cannot_be_is_one_sentence(
     opened(page, qtbot, write_audit(tmp_path / "audit-1"))
     monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_args: (str(tmp_path / "absent" / "x.json"), ""))
     with qtbot.waitSignal(context.error_shown, timeout=10_000) as said:
-        page.save_json()
+        page.save("json")
     assert "cannot be written" in said.args[0]
 
 
