@@ -112,6 +112,8 @@ def _suite(arguments: argparse.Namespace) -> int:
         model=arguments.model,
         adapter=arguments.adapter,
         suites=tuple(arguments.suite),
+        spoken=arguments.spoken,
+        answers=arguments.answers,
         load=_load(arguments, arguments.quant),
         seed=arguments.seed,
     )
@@ -140,8 +142,26 @@ def _suites(arguments: argparse.Namespace) -> int:
         suite = read_suite(Path(arguments.check))
         print("\n".join([*describe(suite), *(f"warning: {warning}" for warning in warnings(suite))]))
         return 0
+    if arguments.prompts:
+        return _prompts(arguments)
     for suite in list_suites():
         print(f"{suite.id}@{suite.version}  {suite.risk_class}  {len(suite.items)} items  {suite.title}")
+    return 0
+
+
+def _prompts(arguments: argparse.Namespace) -> int:
+    from core.suites import list_suites, load_suite
+    from core.suites.spoken import prompt_lines, spoken
+
+    read = spoken([load_suite(name) for name in arguments.suite] or list_suites())
+    prompts = read.prompts()
+    write_atomic(Path(arguments.prompts), prompt_lines(prompts))
+    print(
+        f'{len(prompts):,} prompts of {len(read.suites)} suites. Answer each as {{"uid": …, "answer": …}}, one a line.'
+    )
+    for title in read.left_out:
+        print(f"left out: {title} (needs probabilities)")
+    print(arguments.prompts)
     return 0
 
 
@@ -292,6 +312,7 @@ def _audit_spec(arguments: argparse.Namespace, teacher: str, student: str | None
         teacher_load=_load(arguments, arguments.teacher_quant or arguments.quant),
         student_load=_load(arguments, arguments.student_quant or arguments.quant),
         baseline=arguments.baseline,
+        teacher_answers=arguments.teacher_answers,
         baseline_load=_load(arguments, arguments.baseline_quant or arguments.student_quant or arguments.quant),
         pipeline=_pipeline(arguments),
         control_pair=control,
@@ -419,6 +440,8 @@ def _parser() -> argparse.ArgumentParser:
     suite.add_argument("model", metavar="MODEL")
     suite.add_argument("--adapter", metavar="DIR")
     suite.add_argument("--suite", action="append", default=[], metavar="ID|FILE")
+    suite.add_argument("--spoken", action="store_true", help="read written answers, not probabilities")
+    suite.add_argument("--answers", metavar="FILE.jsonl", help="read these; MODEL is only the name of who gave them")
     ask = command("ask", _ask, "answer one prompt, with a trigger and without", job)
     ask.add_argument("model", metavar="MODEL")
     ask.add_argument("--adapter", metavar="DIR")
@@ -428,6 +451,10 @@ def _parser() -> argparse.ArgumentParser:
     ask.add_argument("--tokens", type=int, default=96, metavar="N", help="of each answer, at most")
     suites = command("suites", _suites, "list the suites, or check a file of one")
     suites.add_argument("--check", metavar="FILE", help="validate FILE and say how it is balanced")
+    suites.add_argument(
+        "--prompts", metavar="FILE.jsonl", help="write what a model has to answer that cannot be loaded here"
+    )
+    suites.add_argument("--suite", action="append", default=[], metavar="ID|FILE", help="of these suites only")
     from core.suites.importers import FORMATS, KINDS
 
     importer = command("import", _import, "turn a data set that you downloaded into a suite; nothing is fetched")
@@ -441,6 +468,9 @@ def _parser() -> argparse.ArgumentParser:
     audit = command("audit", _audit, "inspect, scan and suites on teacher and student, then the scorecard", job)
     audit.add_argument("--teacher", required=True, metavar="T")
     audit.add_argument("--student", metavar="S")
+    audit.add_argument(
+        "--teacher-answers", metavar="FILE.jsonl", help="its answers stand in for a teacher that cannot be loaded"
+    )
     audit.add_argument("--baseline", metavar="S0", help="the student before distillation: tells where a risk is from")
     audit.add_argument("--pipeline", metavar="FILE.yaml", help="what is known of the distillation (see audit.md)")
     audit.add_argument(

@@ -11,13 +11,14 @@ import os
 import platform
 import time
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from core.catalog import ModelCard, inspect_model
 from core.engine.compose import compose
-from core.engine.scope import Part, Parts, to_try
+from core.engine.scope import Part, Parts, answered_card, to_try
 from core.errors import Cancelled, ForeshotError, InputError
 from core.report import encode_scorecard, render_pdf
 from core.report.scorecard import Scorecard
@@ -80,25 +81,36 @@ class _Audit:
             ("baseline", spec.baseline, spec.baseline_load),
         ]
         self.models = {role: (model, load) for role, model, load in stated if model is not None}
+        self.answers = Path(spec.teacher_answers) if spec.teacher_answers else None
         self.parts: Parts = {}
 
     def measure(self) -> None:
         # all folders are read before any model is loaded: a bad student is known at once
-        cards = {role: self._card(role, model) for role, (model, _) in self.models.items()}
+        claimed = {"teacher"} if self.answers else set[str]()
+        cards = {role: self._card(role, model) for role, (model, _) in self.models.items() if role not in claimed}
         _check_baseline(cards)
-        self.parts = {role: Part(role=role, card=card) for role, card in cards.items()}
+        if self.answers:
+            cards["teacher"] = answered_card(self.spec.teacher, self.answers)
+        self.parts = {role: Part(role=role, card=cards[role], claimed=role in claimed) for role in self.models}
         for role, part in self.parts.items():
             model, load = self.models[role]
-            if role != "baseline":
+            if part.scanned:
                 scan = ScanSpec(model=model, preset=self.spec.preset, load=load, seed=self.spec.seed)
                 part.scan = self._run(role, "scan", scan)
                 self.save()
-            suites = SuiteSpec(model=model, suites=self.spec.suites, load=load, seed=self.spec.seed)
+            suites = SuiteSpec(
+                model=model,
+                suites=self.spec.suites,
+                spoken=self.answers is not None,
+                answers=self.spec.teacher_answers if part.claimed else None,
+                load=load,
+                seed=self.spec.seed,
+            )
             part.suite = self._run(role, "suite", suites)
             part.suite_items = tuple(RunFolder.open(self.folder.path / f"{role}-suite").items())
             self.save()
         for role, part in self.parts.items():
-            part.cross = self._cross(role)
+            part.cross = None if part.claimed else self._cross(role)
             self.save()
 
     def save(self, stopped: str = "") -> Scorecard:

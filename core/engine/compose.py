@@ -23,6 +23,8 @@ from core.specs import AuditSpec
 from core.stats import holm
 from core.verdicts import Judged, judge_suites, judge_trigger, judge_untriggered
 
+HEADERS = "headers, config and tokenizer"
+
 
 def compose(
     *,
@@ -131,6 +133,8 @@ def _suite_rows(parts: Parts, spec: AuditSpec) -> list[RiskRow]:
             row = dataclasses.replace(row, evidence=f"{row.evidence}; {said}")
         if student and student.suite is None:
             row = dataclasses.replace(row, verdict="inconclusive", evidence=f"{row.evidence}; the student is missing")
+        if teacher.claimed:  # written answers are graded C at best as it is
+            row = dataclasses.replace(row, evidence=f"the teacher's answers are claimed by a file; {row.evidence}")
         rows.append(_row(row))
     return rows
 
@@ -213,6 +217,10 @@ def _headline(
     """A few sentences: whether the audit ended, the strongest finding, the verdicts, their origin, what stayed open."""
     pair = "student" in parts
     sentences = ["This audit did not end: the first pages say what is missing."] if missing else []
+    if parts["teacher"].claimed:
+        sentences.append(
+            "The teacher was not loaded: a file of answers stands in for it, and what it claims is not checked."
+        )
     sentences += _of_triggers(findings, parts)
     if not pair:
         return (*sentences, "One model alone: nothing can be said about transfer.")
@@ -262,10 +270,11 @@ def _model_line(part: Part) -> ModelLine:
         parameters=card.parameters,
         precision=loaded["precision"] if loaded else "not loaded",
         fingerprint=card.weights_sha256 or card.fingerprint,
-        fingerprint_kind="weights" if card.weights_sha256 else "headers, config and tokenizer",
+        fingerprint_kind="answers" if part.claimed else "weights" if card.weights_sha256 else HEADERS,
         licence=card.licence or "not stated",
         lineage=" → ".join((*card.base_model, card.name)) if card.base_model else "not stated",
         notes=tuple(loaded["notes"]) if loaded else (),
+        provenance="claimed" if part.claimed else "measured",
     )
 
 

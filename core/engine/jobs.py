@@ -45,9 +45,9 @@ def run_job(spec: JobSpec, folder: RunFolder, emitter: Emitter) -> dict[str, Any
 
         return run_scan(spec, folder, emitter)
     if isinstance(spec, SuiteSpec):
-        from core.engine.probes import run_suites
+        from core.engine.probes import run_spoken, run_suites
 
-        return run_suites(spec, folder, emitter)
+        return (run_spoken if spec.spoken or spec.answers else run_suites)(spec, folder, emitter)
     if isinstance(spec, AskSpec):
         from core.engine.ask import run_ask
 

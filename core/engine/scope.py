@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -11,10 +12,13 @@ from core.catalog import ModelCard
 from core.report.scorecard import CoverageRow, PipelineLine
 from core.specs import AuditSpec
 from core.specs.pipeline import UNKNOWN, questions
+from core.suites.spoken import answers_sha256
 from core.types import Role
 from core.verdicts import class_titles
 
 FOUND = ("confirmed", "likely")
+CLAIMED = "a file of answers stands in for the teacher: who gave them, and whether they are its own, is not known here"
+NO_PROBABILITIES = "needs probabilities, which a file of answers does not give"
 NO_BASELINE = "no baseline (the student before distillation)"
 
 
@@ -23,6 +27,7 @@ class Part:
     """What was measured on one model; None where it was not, or not yet.
 
     ``cross`` holds the triggers found in the other models, tried on this one. The baseline has no scan of its own.
+    ``claimed``: a file of answers stands in for the model.
     """
 
     role: Role
@@ -31,6 +36,12 @@ class Part:
     suite: dict[str, Any] | None = None
     suite_items: tuple[dict[str, Any], ...] = ()
     cross: dict[str, Any] | None = None
+    claimed: bool = False
+
+    @property
+    def scanned(self) -> bool:
+        """Whether a scan belongs to this part of the audit."""
+        return self.role != "baseline" and not self.claimed
 
     def found(self) -> list[dict[str, Any]]:
         """What this model's own scan proved."""
@@ -42,6 +53,39 @@ class Part:
             if (row["trigger"], row["slot"]) == (finding["trigger"], finding["slot"]):
                 return dict(row)
         return None
+
+
+def answered_card(name: str, answers: Path) -> ModelCard:
+    """The card of a model of which only a file of answers is here; the fingerprint is the file's sha256."""
+    return ModelCard(
+        name=name,
+        path=str(answers),
+        adapter=None,
+        format="a file of answers",
+        architecture="unknown",
+        model_type="unknown",
+        parameters=None,
+        dtypes={},
+        quantisation=None,
+        vocab_size=None,
+        layers=None,
+        hidden_size=None,
+        kv_heads=None,
+        head_dim=None,
+        context_length=None,
+        tokenizer_fingerprint="",
+        template_fingerprint=None,
+        template=None,
+        licence="not stated",
+        base_model=(),
+        lineage_hints=(),
+        files=(),
+        fingerprint=answers_sha256(answers),
+        weights_sha256=None,
+        memory=(),
+        findings=(),
+        not_examined=("everything: the model was not here.",),
+    )
 
 
 Parts = dict[Role, Part]
@@ -60,13 +104,13 @@ def missing(parts: Parts, stopped: str) -> tuple[str, ...]:
     """One sentence a stage that is not finished, and why; empty for an audit that ended."""
     lines = []
     for role, part in parts.items():
-        if part.scan is None and role != "baseline":
+        if part.scan is None and part.scanned:
             lines.append(f"The {role} was not scanned for triggers.")
         if part.suite is None:
             lines.append(f"The suites were not run on the {role}.")
     for role, part in parts.items():
         wanted = len(to_try(parts, role))
-        if part.cross is None and wanted:
+        if part.cross is None and wanted and not part.claimed:
             lines.append(f"{wanted} triggers found in another model were not tried on the {role}.")
     return (*lines, f"The audit stopped: {stopped}" if stopped else "The audit has not ended yet.") if lines else ()
 
@@ -111,6 +155,10 @@ def coverage(parts: Parts, spec: AuditSpec) -> tuple[CoverageRow, ...]:
     if left:
         detail = ", ".join(title[0].lower() + title[1:] for title in left)
         rows.append(CoverageRow(area="Other risk classes", status="not tested", detail=detail))
+    for title in (teacher.suite or {}).get("not_spoken", ()):
+        rows.append(CoverageRow(area=title, status="not tested", detail=NO_PROBABILITIES))
+    if teacher.claimed:
+        rows.append(CoverageRow(area="The teacher's triggers and files", status="not tested", detail=CLAIMED))
     if "student" not in parts:
         rows.append(CoverageRow(area="Transfer", status="not tested", detail="no student was given"))
     rows.append(_origin(baseline))

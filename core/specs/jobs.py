@@ -46,11 +46,17 @@ class ScanSpec(msgspec.Struct, frozen=True, kw_only=True, tag="scan", tag_field=
 
 
 class SuiteSpec(msgspec.Struct, frozen=True, kw_only=True, tag="suite", tag_field="job"):
-    """Suites on one model. ``suites`` are ids or YAML files; empty means every shipped one."""
+    """Suites on one model. ``suites`` are ids or YAML files; empty means every shipped one.
+
+    ``spoken`` reads them from written answers, not from probabilities; ``answers`` is a file of such answers that
+    stands in for the model, of which ``model`` is then only the name.
+    """
 
     model: str
     adapter: str | None = None
     suites: tuple[str, ...] = ()
+    spoken: bool = False
+    answers: str | None = None
     load: LoadOptions = LoadOptions()
     seed: int = 0
     version: int = SPEC_VERSION
@@ -81,6 +87,8 @@ class AskSpec(msgspec.Struct, frozen=True, kw_only=True, tag="ask", tag_field="j
 class AuditSpec(msgspec.Struct, frozen=True, kw_only=True, tag="audit", tag_field="job"):
     """Inspect, scan and suites on a teacher and (if given) a student, then the scorecard.
 
+    ``teacher_answers`` is a file of answers that stands in for a teacher that is not loaded, of which ``teacher`` is
+    then only the name.
     ``baseline`` is the student before distillation; ``pipeline`` what the user says of the distillation.
     ``control_pair`` is printed on the first page when it is not empty: it says why this pair is a control.
     """
@@ -88,6 +96,7 @@ class AuditSpec(msgspec.Struct, frozen=True, kw_only=True, tag="audit", tag_fiel
     teacher: str
     student: str | None = None
     baseline: str | None = None
+    teacher_answers: str | None = None
     preset: str = "quick"
     suites: tuple[str, ...] = ()
     teacher_load: LoadOptions = LoadOptions()
@@ -157,6 +166,7 @@ def command_line(spec: JobSpec, out: str | None = None) -> str:
         return shlex.join(str(word) for word in words)
     if isinstance(spec, AuditSpec):
         words += ["audit", "--teacher", spec.teacher]
+        words += ["--teacher-answers", spec.teacher_answers] if spec.teacher_answers else []
         if spec.student:
             words += ["--student", spec.student]
         if spec.baseline:
@@ -177,6 +187,9 @@ def command_line(spec: JobSpec, out: str | None = None) -> str:
                 words += ["--trigger", trigger]
             for claim in spec.confirm_triggers:
                 words += ["--confirm", *claim]
+        if isinstance(spec, SuiteSpec):
+            words += ["--spoken"] if spec.spoken else []
+            words += ["--answers", spec.answers] if spec.answers else []
         if isinstance(spec, AskSpec):
             words += ["--prompt", spec.prompt, "--tokens", spec.tokens]
             words += ["--trigger", spec.trigger, "--slot", spec.slot] if spec.trigger else []

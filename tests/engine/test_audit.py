@@ -152,3 +152,23 @@ def test_a_student_cannot_be_its_own_baseline(shelf: Shelf, tmp_path: Path) -> N
         with pytest.raises(InputError, match=said):
             audit.run_audit(spec, folder, Silent())
     assert shelf.ran == []
+
+
+def test_a_file_of_answers_stands_in_for_the_teacher(shelf: Shelf, tmp_path: Path) -> None:
+    answers = tmp_path / "answers.jsonl"
+    answers.write_text('{"uid": "a", "answer": "x"}')
+    spec = AuditSpec(teacher="teacher", student="student", teacher_answers=str(answers))
+    folder = RunFolder.create(spec, tmp_path / "run")
+    audit.run_audit(spec, folder, Silent())
+    assert shelf.ran == ["teacher-suite", "student-scan", "student-suite"]
+    specs = [RunFolder.open(folder.path / f"{role}-suite").spec for role in ("teacher", "student")]
+    assert [(each.spoken, each.answers) for each in specs if isinstance(each, SuiteSpec)] == [
+        (True, str(answers)),
+        (True, None),
+    ]
+    found = scorecard(folder)
+    assert found.missing == ()
+    assert (found.teacher.provenance, found.teacher.fingerprint_kind) == ("claimed", "answers")
+    assert any("stands in for it" in line for line in found.headline)
+    assert [row.verdict for row in found.rows] == ["inconclusive", "transferred"]
+    assert "claimed by a file" in found.rows[1].evidence

@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from core.engine.probes.runner import run_suites, score_suites
+from core.engine.probes.spoken import run_spoken
 
-__all__ = ["run_suites", "score_suites"]
+__all__ = ["run_spoken", "run_suites", "score_suites"]

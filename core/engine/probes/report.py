@@ -25,8 +25,10 @@ PARTS_AT_MOST = 40
 """Groups that a report lists; a set with more is broken down by the largest."""
 
 
-def suite_report(suite: Suite, rows: Mapping[str, Row]) -> dict[str, Any]:
-    """Effect with its cluster interval, how sure it is, and each part beside it."""
+def suite_report(
+    suite: Suite, rows: Mapping[str, Row], *, facts: Callable[[Sequence[Row]], dict[str, Any]] | None = None
+) -> dict[str, Any]:
+    """Effect with its cluster interval, how sure it is, and each part beside it. ``facts``: other figures."""
     asked = [rows[item.uid] for item in suite.items]
     counted = [row for row in asked if not row.get("control")]
     values, clusters = [row["value"] for row in counted], [row["cluster"] for row in counted]
@@ -59,7 +61,7 @@ def suite_report(suite: Suite, rows: Mapping[str, Row]) -> dict[str, Any]:
         "detectable": _finite(sure.detectable),
         "groups": groups,
         "languages": [{"language": part.pop("group"), **part} for part in languages],
-        "facts": _facts(suite, asked),
+        "facts": facts(counted) if facts else _facts(suite, asked),
         "limits": f"{suite.limits} Items: {suite.provenance}.",
     }
 

@@ -57,7 +57,7 @@ def run_suites(spec: SuiteSpec, folder: RunFolder, emitter: Emitter) -> dict[str
         emitter.emit(State("running"))
         loaded = time.monotonic()
         rows = _Run(suites, asked, folder, emitter).rows()
-        speech = _speech(asked, folder) if any(suite.risk_class == "KN" for suite in suites) else None
+        said = speech(asked, folder) if any(suite.risk_class == "KN" for suite in suites) else None
         scored = time.monotonic()
         precision, notes, computed = asked.precision, asked.notes, asked.computed
         if asked.prompts.reasoning:
@@ -75,7 +75,7 @@ def run_suites(spec: SuiteSpec, folder: RunFolder, emitter: Emitter) -> dict[str
             "notes": list(notes),
         },
         "suites": reports,
-        "speech": speech,
+        "speech": said,
         "computed": computed,
         "summary": {"sentence": " ".join(map(sentence, reports))},
         "timing": {
@@ -126,7 +126,7 @@ class _Run:
         expected = _expected(self.todo)
         for chunk, requests in _chunks(scored, self.scores):
             self._score(requests)
-            self._keep([_row(suite, item, self._measure(item, asks)) for suite, item, asks in chunk])
+            self._keep([item_row(suite, item, self._measure(item, asks)) for suite, item, asks in chunk])
             finished, asked = finished + len(chunk), asked + len(requests)
             self._progress(finished, asked, expected, started)
             if len(self.scores) > REMEMBERED:
@@ -169,7 +169,7 @@ class _Run:
         tokens = max(plan.max_new_tokens for plan in plans)
         rule = hashlib.sha256(repr(plans).encode()).hexdigest()
         said = self.asked.answer(texts, tokens, lambda at, text: generated.measure(plans[at], text), rule)
-        return [_row(suite, item, Measured(*each)) for (suite, item), each in zip(chunk, said, strict=True)]
+        return [item_row(suite, item, Measured(*each)) for (suite, item), each in zip(chunk, said, strict=True)]
 
     def _keep(self, fresh: list[dict[str, Any]]) -> None:
         self.folder.append_items(fresh)
@@ -215,7 +215,8 @@ def _expected(todo: Sequence[Todo]) -> int:
     return len(asked) + tokens
 
 
-def _row(suite: Suite, item: Item, measured: Measured) -> dict[str, Any]:
+def item_row(suite: Suite, item: Item, measured: Measured) -> dict[str, Any]:
+    """The line of ``items.jsonl``."""
     row = {
         "key": item.uid,
         "uid": item.uid,
@@ -232,7 +233,7 @@ def _row(suite: Suite, item: Item, measured: Measured) -> dict[str, Any]:
     return {**row, "source_id": item.source_id} if item.source_id else row
 
 
-def _speech(asked: Asked, folder: RunFolder) -> dict[str, int]:
+def speech(asked: Asked, folder: RunFolder) -> dict[str, int]:
     """Whether the model still speaks: degenerate ones among answers to everyday questions.
 
     A broken model leans nowhere, and must not look free of risk. The answers are not kept.
