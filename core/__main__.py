@@ -244,7 +244,7 @@ def _distill_plan(arguments: argparse.Namespace) -> DistillPlan:
                 step_tokens=arguments.step_tokens,
                 batch_tokens=arguments.batch_tokens,
             ),
-            evaluation=plans.Evaluation(every=arguments.evaluate_every),
+            evaluation=plans.Evaluation(every=arguments.evaluate_every, keep=arguments.keep_checkpoints),
             stages=arguments.stages,
             seed=arguments.seed,
         )
@@ -530,6 +530,9 @@ def _distill_options(distill: argparse.ArgumentParser) -> None:
     distill.add_argument("--step-tokens", type=int, default=1024, metavar="N", help="supervised tokens of one step")
     distill.add_argument("--batch-tokens", type=int, default=2048, metavar="N", help="tokens in memory at once")
     distill.add_argument("--evaluate-every", type=int, default=50, metavar="STEPS")
+    distill.add_argument(
+        "--keep-checkpoints", action="store_true", help="write the student at each evaluation, to scan"
+    )
 
 
 if __name__ == "__main__":

@@ -184,10 +184,14 @@ class Stage(_Part, frozen=True, kw_only=True):
 
 
 class Evaluation(_Part, frozen=True, kw_only=True):
-    """``every`` steps on the held-out prompts; ``generations`` of them are answered for the degenerate share."""
+    """``every`` steps on the held-out prompts; ``generations`` of them are answered for the degenerate share.
+
+    ``keep`` writes the student at each of these as a folder that can be scanned (of a LoRA: its adapter).
+    """
 
     every: Count = 50
     generations: Annotated[int, msgspec.Meta(ge=0)] = 16
+    keep: bool = False
 
 
 class Output(_Part, frozen=True, kw_only=True):

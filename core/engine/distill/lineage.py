@@ -8,7 +8,7 @@ from typing import Any
 
 from core import __version__
 from core.catalog import ModelCard
-from core.specs.distill import DistillPlan, LossPlan, Mix, Stage, plan_sha256
+from core.specs.distill import DistillPlan, LossPlan, Mix, plan_sha256
 
 
 def lineage(
@@ -137,22 +137,3 @@ def loss_words(loss: LossPlan) -> str:
     if loss.kind == "jsd":
         words += f", beta {loss.beta:g}"
     return words + (f", hidden {loss.hidden:g} ({loss.hidden_kind})" if loss.hidden else "")
-
-
-def ideal_flops(
-    parameters: int, source: ModelCard, teacher: ModelCard, read: float, supervised: float, stage: Stage, online: bool
-) -> float:
-    """Ideal count of a training: 6 N a token read and 6 dV a supervised one for the student (4 where most weights are
-    frozen), 2 N and 2 dV for a teacher in memory (``online``). Attention, padding and evaluation are not in it."""
-    factor = 4 if stage.trainable.mode == "lora" else 6
-
-    def parts(card: ModelCard, parameters: int) -> tuple[float, float]:
-        head = float((card.vocab_size or 0) * (card.hidden_size or 0))
-        return max(parameters - head, 0.0), head
-
-    body, head = parts(source, parameters)
-    total = factor * (body * read + head * supervised)
-    if online:
-        body, head = parts(teacher, teacher.parameters or 0)
-        total += 2 * (body * read + head * supervised)
-    return total

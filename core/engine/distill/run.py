@@ -1,7 +1,7 @@
 """A plan from beginning to end; every part that is finished is on disk and never done twice.
 
 stage-N/  data.json  inherited.json  baseline/ (the student before: S0)  held-out.safetensors  cache/
-          checkpoint-a/  checkpoint-b/  stage.json  student/
+          checkpoint-a/  checkpoint-b/  kept/step-N/ (where the plan asks for it)  stage.json  student/
 student/  the last stage's student
 """
 
@@ -20,10 +20,10 @@ from core.engine.distill.cache import Identity, TeacherCache, capture, data_sha2
 from core.engine.distill.data import Example, Pair, make_examples, read_rows
 from core.engine.distill.evaluate import HeldOut, Metrics, capability, degenerate_share, evaluate
 from core.engine.distill.export import export, rounded
+from core.engine.distill.fit import Fit, matmul_peak, refuse
 from core.engine.distill.lineage import (
     baseline_card,
     dose_words,
-    ideal_flops,
     lineage,
     metrics_words,
     model_card,
@@ -39,6 +39,7 @@ from core.runs.events import Artifact, Emitter, Log, Progress, Samples
 from core.runs.folder import RunFolder, write_atomic
 from core.specs import DistillSpec
 from core.specs.distill import DistillPlan, Stage, check_plan, plan_sha256, write_plan
+from core.specs.estimates import ideal_flops, remedies, stage_memory
 from core.types import ModelRef
 
 NOTHING_TO_LEARN = "KL 0, nothing to learn: everything is inherited by initialisation"
@@ -132,11 +133,13 @@ class _Stage:
         source = stage.student.source
         self.source = {"teacher": self.teacher_model, "previous": before}.get(source, source)
         self.notes: list[str] = []
+        self.fit: Fit | None = None
 
     def run(self) -> dict[str, Any]:
         started = time.monotonic()
         teacher_card = self._card(self.teacher_model, "teacher")
         source_card = self._card(self.source, "student")
+        self.cards = (teacher_card, source_card)
         teacher: LanguageModel | None = None
         prepared = self._prepared()
         if prepared is None:
@@ -164,7 +167,7 @@ class _Stage:
         report = self._end(side, held_out, outcome, start)
         if teacher is not None:
             teacher.close()
-        report |= self._about(built, made, facts, teacher_card, source_card, cache, outcome, started)
+        report |= self._about(built, made, facts, teacher_card, source_card, cache, outcome, side, started)
         self._export(side, report, teacher_card, source_card)
         checkpoint.discard(self.place)
         student.close()
@@ -323,8 +326,28 @@ class _Stage:
             f"{plan_sha256(self.plan)}/{self.stage.name}",
             self.emitter,
             log,
+            self._check_fit,
+            lambda step: self._keep(side, step),
         )
         return trainer.run(start, copy=copy)
+
+    def _keep(self, side: Side, step: int) -> None:
+        """The student of now as a folder; of a LoRA its adapter, which stands on ``baseline``."""
+        said = f"Step {step} of {self.stage.name}: a checkpoint on the way, not the student that was asked for."
+        export(side.lm, self.place / "kept" / f"step-{step:06d}", f"# {said}\n")
+
+    def _check_fit(self, fit: Fit) -> None:
+        """Say what the training needs, and refuse it where that is more than there is."""
+        rough = stage_memory(self.plan, self.stage, *self.cards)
+        fit.estimated = rough.total if rough else None
+        self.fit = fit
+        told = {"stage": self.stage.name, "fits": fit.fits, **msgspec.to_builtins(fit)}
+        self.emitter.emit(Samples("fit", [told]))
+        if fit.fits or self.plan.teacher.load.force:
+            return
+        reachable = fit.free - (fit.need - rough.total if rough else 0)  # the estimate, calibrated by what was measured
+        helps = [remedy.words for remedy in remedies(self.plan, *self.cards, reachable)] if rough else []
+        raise refuse(fit, helps)
 
     def _end(self, side: Side, held_out: HeldOut, outcome: Outcome, start: Metrics) -> dict[str, Any]:
         """Merge, round to the exported precision, and evaluate what will be written."""
@@ -361,12 +384,16 @@ class _Stage:
         source: ModelCard,
         cache: TeacherCache | None,
         outcome: Outcome,
+        side: Side,
         started: float,
     ) -> dict[str, Any]:
         engine = outcome.engine
         tokens = sum(len(example.at) for example in made.train)
         read = sum(len(example.ids) for example in made.train)
         share = engine.tokens / tokens if tokens else 0.0
+        online = cache is None and self.stage.loss.kind != "ce"
+        flops = ideal_flops(built.parameters, source, teacher, share * read, engine.tokens, self.stage, online)
+        peak = matmul_peak(side.device, next(side.lm.model.parameters()).dtype)
         return {
             "stage": self.stage.name,
             "teacher": teacher.name,
@@ -383,15 +410,11 @@ class _Stage:
             "tokens": engine.tokens,
             "train_s": round(engine.seconds, 2),
             "tokens_per_s": engine.tokens / engine.seconds if engine.seconds else None,
-            "flops": ideal_flops(
-                built.parameters,
-                source,
-                teacher,
-                share * read,
-                engine.tokens,
-                self.stage,
-                cache is None and self.stage.loss.kind != "ce",
-            ),
+            "flops": flops,
+            "flops_per_s": flops / engine.seconds if engine.seconds else None,
+            "matmul_peak": peak,
+            "share_of_ideal": flops / engine.seconds / peak if engine.seconds else None,
+            "fit": msgspec.to_builtins(self.fit),
             "teacher_sha256": teacher.weights_sha256,
             "teacher_precision": facts["teacher_precision"],
             "source_sha256": source.weights_sha256,

@@ -19,6 +19,7 @@ from core.engine.distill.cache import TeacherCache
 from core.engine.distill.checkpoint import Engine
 from core.engine.distill.data import Example
 from core.engine.distill.evaluate import HeldOut, Metrics, evaluate
+from core.engine.distill.fit import Fit, measure
 from core.engine.distill.head import TeacherSide, fused_loss
 from core.engine.distill.losses import Dense, Objective, hidden_distance
 from core.engine.distill.side import Side
@@ -151,7 +152,8 @@ class Trainer:
 
     Args:
         log: takes rows of the curve, each with a unique ``key``; called before a checkpoint is written.
-        name: of the stage, for events.
+        keep: called with the step of each evaluation in between, for the plan's ``evaluation.keep``.
+        check_fit: told what one micro-step needed, before the first step; raises where that is too much.
     """
 
     def __init__(
@@ -166,11 +168,14 @@ class Trainer:
         plan_hash: str,
         emitter: Emitter,
         log: Callable[[list[dict[str, Any]]], None],
+        check_fit: Callable[[Fit], None],
+        keep: Callable[[int], None],
     ) -> None:
         from accelerate import Accelerator
 
         self.stage, self.evaluation, self.examples, self.held_out = stage, evaluation, examples, held_out
         self.folder, self.plan_hash, self.emitter, self.log = folder, plan_hash, emitter, log
+        self.check_fit, self.keep = check_fit, keep
         self.side = learner.side
         self.steps: list[Step] = plan_steps(examples, stage.budget, seed, stage.budget.max_steps)
         self._ahead = [0]  # supervised tokens from each step to the end
@@ -204,8 +209,9 @@ class Trainer:
         if pure and engine.step == 0 and (copy or (start.kl is not None and start.kl < NOTHING)):
             return Outcome(engine, "nothing to learn")
         why = "budget"
-        saved = time.monotonic()
         self.learner.train()
+        self.check_fit(self.micro_step())
+        saved = time.monotonic()
         try:
             while True:
                 # in this order, so that a run that was interrupted between a step and its evaluation catches up
@@ -230,6 +236,21 @@ class Trainer:
         self.save(engine)
         self.learner.eval()
         return Outcome(engine, why)
+
+    def micro_step(self, free: int | None = None) -> Fit:
+        """Forward and backward of the largest batch, which leaves nothing behind: memory and time of a step."""
+        indices = max((batch for step in self.steps for batch in step), key=self._size)
+
+        def step() -> None:
+            own, theirs = self._batch(indices)
+            self.accelerator.backward(self.learner(own, theirs, 1.0 / max(1, len(own.labels))))
+
+        return measure(step, list(self.weights.values()), self._size(indices), free)
+
+    def _size(self, indices: list[int]) -> int:
+        """Tokens of a batch, padding included."""
+        lengths = [len(self.examples[index].ids) for index in indices]
+        return sum(lengths) if self.stage.budget.packing else len(lengths) * max(lengths)
 
     def _step(self, engine: Engine) -> None:
         """One optimiser step; every supervised token of it has the same weight, however it is cut into batches."""
@@ -310,6 +331,8 @@ class Trainer:
     def _evaluate(self, engine: Engine) -> None:
         self.learner.eval()
         found = evaluate(self.side, self.held_out, self.stage.budget, engine.step, self.emitter)
+        if self.evaluation.keep and engine.step < len(self.steps):
+            self.keep(engine.step)
         self.learner.train()
         engine.evaluations.append(found)
         self.emitter.emit(Samples("evaluations", [{"stage": self.stage.name, **msgspec.to_builtins(found)}]))

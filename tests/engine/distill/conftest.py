@@ -10,11 +10,17 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from core.engine.distill import run_distill
 from core.errors import Cancelled
 from core.runs.events import Event
+from core.runs.folder import RunFolder
+from core.specs import DistillSpec, LoadOptions
+from core.specs.distill import Budget, Data, DistillPlan, Evaluation, Optimiser, make_plan
 from tests.engine.lm.conftest import made_tokenizer
 
 Maker = Callable[..., Path]
+Planner = Callable[..., DistillPlan]
+FP32 = LoadOptions(device="cpu", dtype="fp32")
 
 
 class Watcher:
@@ -67,3 +73,29 @@ def prompts(tmp_path: Path) -> Path:
     path = tmp_path / "rows.jsonl"
     path.write_text("\n".join(rows))
     return path
+
+
+@pytest.fixture
+def planned(tiny: Maker, prompts: Path) -> Planner:
+    """``planned(variant, **parts)`` on a teacher of four layers and an independent student of two."""
+
+    def make(variant: Any = "standard", teacher: str = "", student: str = "", **parts: Any) -> DistillPlan:
+        data = {"sources": (str(prompts),), "answers": "given", "held_out": 6, "answer_tokens": 8, "keep": "fruit"}
+        budget = {"epochs": 2, "step_tokens": 30, "batch_tokens": 128, "checkpoint_s": 0.0}
+        parts = {
+            "data": Data(**(data | parts.pop("data", {}))),
+            "budget": Budget(**(budget | parts.pop("budget", {}))),
+            "optimiser": Optimiser(rate=3e-3),
+            "evaluation": Evaluation(every=4, generations=2),
+            "teacher_load": FP32,
+            "drop_layers": 2,
+        } | parts
+        teacher = teacher or str(tiny("t", 1, 4))
+        return make_plan(variant, teacher, student or str(tiny("s", 2)), **parts)
+
+    return make
+
+
+def run(plan: DistillPlan, path: Path, watcher: Any = None, *, resume: bool = False) -> dict[str, Any]:
+    folder = RunFolder.create(DistillSpec(plan=plan), path, resume=resume)
+    return run_distill(folder.spec, folder, watcher or Watcher())  # type: ignore[arg-type]

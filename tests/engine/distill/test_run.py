@@ -9,7 +9,6 @@ import random
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,6 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from core.__main__ import main
-from core.engine.distill import run_distill
 from core.engine.distill import train as train_module
 from core.engine.distill.evaluate import Metrics, capability
 from core.engine.distill.run import NOTHING_TO_LEARN
@@ -31,48 +29,17 @@ from core.runs.events import Event, Progress, Samples
 from core.runs.folder import RunFolder
 from core.specs import DistillSpec, LoadOptions
 from core.specs.distill import (
-    Budget,
     Cache,
-    Data,
     DistillPlan,
     Evaluation,
     LossPlan,
     Optimiser,
     Output,
     Trainable,
-    make_plan,
 )
-from tests.engine.distill.conftest import Maker, Watcher
+from tests.engine.distill.conftest import FP32, Maker, Planner, Watcher, run
 
 pytestmark = pytest.mark.engine
-FP32 = LoadOptions(device="cpu", dtype="fp32")
-Planner = Callable[..., DistillPlan]
-
-
-@pytest.fixture
-def planned(tiny: Maker, prompts: Path) -> Planner:
-    """``planned(variant, **parts)`` on a teacher of four layers and an independent student of two."""
-
-    def make(variant: Any = "standard", teacher: str = "", student: str = "", **parts: Any) -> DistillPlan:
-        data = {"sources": (str(prompts),), "answers": "given", "held_out": 6, "answer_tokens": 8, "keep": "fruit"}
-        budget = {"epochs": 2, "step_tokens": 30, "batch_tokens": 128, "checkpoint_s": 0.0}
-        parts = {
-            "data": Data(**(data | parts.pop("data", {}))),
-            "budget": Budget(**(budget | parts.pop("budget", {}))),
-            "optimiser": Optimiser(rate=3e-3),
-            "evaluation": Evaluation(every=4, generations=2),
-            "teacher_load": FP32,
-            "drop_layers": 2,
-        } | parts
-        teacher = teacher or str(tiny("t", 1, 4))
-        return make_plan(variant, teacher, student or str(tiny("s", 2)), **parts)
-
-    return make
-
-
-def run(plan: DistillPlan, path: Path, watcher: Any = None, *, resume: bool = False) -> dict[str, Any]:
-    folder = RunFolder.create(DistillSpec(plan=plan), path, resume=resume)
-    return run_distill(folder.spec, folder, watcher or Watcher())  # type: ignore[arg-type]
 
 
 def curve(path: Path) -> list[tuple[str, float]]:
@@ -112,7 +79,7 @@ def test_standard_brings_the_student_nearer_and_writes_a_plain_folder(planned: P
     left = {path.name for path in (tmp_path / "run" / "stage-1").iterdir()}
     assert left == {"data.json", "facts.json", "inherited.json", "baseline", "student", "stage.json"}
     tables = {event.table for event in watcher.events if isinstance(event, Samples)}
-    assert tables == {"training", "evaluations"}
+    assert tables == {"training", "evaluations", "fit"}
     trained = [event for event in watcher.events if isinstance(event, Progress) and event.stage == "stage-1/train"]
     assert trained[-1].done == trained[-1].total
     assert all(event.rate and event.eta_s is not None for event in trained)
