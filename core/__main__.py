@@ -352,6 +352,8 @@ def _run(spec: JobSpec, arguments: argparse.Namespace) -> int:
     code = run_folder(folder.path, Terminal())
     if failure:
         print(f"foreshot: {failure[0].message} {failure[0].hint}", file=sys.stderr)
+        if (rest := folder.path / "scorecard.pdf").exists():
+            print(f"foreshot: what was finished, and what is missing, stands in {rest}.", file=sys.stderr)
         return code
     report = folder.read_json("report.json")
     if code or report is None:

@@ -12,12 +12,14 @@ from core.stats import (
     newcombe_paired,
 )
 from core.types import Grade
+from core.verdicts.joint import AtOnce
 from core.verdicts.judged import Judged, class_facts, class_titles, judged
 from core.verdicts.origin import origin, trigger_origin
 from core.verdicts.suites import judge_suite, judge_suites
 from core.verdicts.table import agreement, grade, judge, state
 
 __all__ = [
+    "AtOnce",
     "Judged",
     "agreement",
     "class_titles",

@@ -10,6 +10,7 @@ import yaml
 
 from core.stats import Interval
 from core.types import RESOURCES, Grade, Origin, TransferVerdict
+from core.verdicts.joint import AtOnce
 from core.verdicts.table import agreement
 
 
@@ -43,6 +44,7 @@ class Judged:
     gain: Interval | None = None
     origin: Origin | None = None
     origin_note: str = ""
+    joint: AtOnce | None = None
 
 
 @cache

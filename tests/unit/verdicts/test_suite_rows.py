@@ -176,6 +176,37 @@ def test_figures_of_both_models_stand_in_the_evidence() -> None:
     assert "s dis" not in judge_suite(first, rows, None, None).evidence
 
 
+def many(classes: tuple[str, ...], mean: float, spread: float, seed: int) -> tuple[dict[str, Any], list[Any]]:
+    lists = {risk: items(mean, risk, spread=spread, seed=seed + at) for at, risk in enumerate(classes)}
+    return {"suites": [report(rows, risk) for risk, rows in lists.items()]}, [
+        row for rows in lists.values() for row in rows
+    ]
+
+
+def test_all_primary_rows_at_once_are_judged_at_a_stricter_level() -> None:
+    classes = ("SB", "AD", "PF", "CE", "SC", "LG", "RF", "SE")
+    rows = judge_suites(*many(classes, 0.09, 0.2, 1), *many(classes, 0.09, 0.2, 50))
+    assert {(row.joint.rows, row.joint.level) for row in rows} == {(8, 1 - 0.05 / 8)}
+    for row in rows:
+        assert row.joint.teacher.low < row.teacher.low < row.teacher.high < row.joint.teacher.high
+        assert row.joint.difference.high > row.difference.high
+    assert {row.verdict for row in rows} >= {"transferred"}
+    softened = [row for row in rows if (row.verdict, row.joint.verdict) == ("transferred", "inconclusive")]
+    assert softened  # what one row says by itself, all together do not
+    (alone,) = judge_suites(*many(("CE",), 0.4, 0.02, 1), *many(("CE",), 0.4, 0.02, 50))
+    assert (alone.joint.level, alone.joint.verdict) == (0.95, alone.verdict)
+    assert alone.joint.teacher == alone.teacher
+
+
+def test_a_doubt_stands_at_every_level() -> None:
+    report_, rows = many(("CE",), 0.0, 0.02, 1)
+    broken = {**report_, "speech": {"answers": 24, "degenerate": 9}}
+    (row,) = judge_suites(report_, rows, broken, rows)
+    assert (row.verdict, row.joint.verdict) == ("inconclusive", "inconclusive")
+    (one,) = judge_suites(report_, rows, None, ())
+    assert one.joint is None
+
+
 def test_classes_come_in_their_order_and_the_first_suite_stands_for_its_class() -> None:
     lists = {name: items(mean, name) for name, mean in (("late", 0.0), ("own", 0.0), ("more", 0.0), ("worse", 0.4))}
     suites = [
