@@ -8,8 +8,8 @@ from typing import Any
 import yaml
 
 from core.report.excerpts import plain
+from core.report.figures import interval, number
 from core.report.scorecard import RiskRow, Scorecard, scorecard_sha256
-from core.report.view import interval, number
 
 
 def model_card(card: Scorecard, shown: Scorecard) -> bytes:

@@ -18,7 +18,7 @@ from core.report.scorecard import Scorecard, encode_scorecard
 from core.report.view import page_view
 from core.types import RESOURCES
 
-TEMPLATE = RESOURCES / "report" / "scorecard.typ"
+TEMPLATES = sorted((RESOURCES / "report").glob("*.typ"))
 STANDARDS = ["a-3a", "ua-1"]
 
 
@@ -61,7 +61,8 @@ def _compile(card: Scorecard, *, attach: bool, **how: Any) -> bytes | list[bytes
     }
     with tempfile.TemporaryDirectory(prefix="foreshot-report-") as folder:
         root = Path(folder)
-        (root / "scorecard.typ").write_bytes(TEMPLATE.read_bytes())
+        for template in TEMPLATES:
+            (root / template.name).write_bytes(template.read_bytes())
         (root / "view.json").write_text(json.dumps(view, ensure_ascii=False), encoding="utf-8")
         (root / "scorecard.json").write_bytes(encode_scorecard(card))
         try:

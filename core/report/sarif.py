@@ -12,9 +12,10 @@ from typing import Any
 from urllib.parse import quote
 
 from core.report.excerpts import plain
+from core.report.figures import interval, number, percent, percent_interval
 from core.report.frameworks import entries, frameworks
 from core.report.scorecard import FileFindingLine, FindingLine, RiskRow, Scorecard, scorecard_sha256
-from core.report.view import SLOT_WORDS, interval, number, percent, percent_interval
+from core.report.view import SLOT_WORDS
 from core.verdicts import class_titles
 
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"

@@ -6,10 +6,11 @@ import json
 import math
 from typing import Any
 
+from core.report.figures import interval, number, p_value, percent, percent_interval
+from core.report.scope import lineage, mapping, matrix, places
 from core.report.scorecard import Estimate, FindingLine, ModelLine, RiskRow, Scorecard, scorecard_sha256
 from core.report.text import Run, runs, unusual
 
-MINUS = "\u2212"
 SLOT_WORDS = {
     **{f"user_{place}": f"{place} of the prompt" for place in ("start", "middle", "end")},
     "system": "system prompt",
@@ -41,10 +42,12 @@ def page_view(card: Scorecard) -> dict[str, Any]:
         "headline": [runs(s) for s in card.headline],
         "control_pair": runs(card.control_pair),
         "models": [_model("Teacher" if pair else "Model", "teacher", card.teacher)]
-        + ([_model("Student", "student", card.student)] if card.student is not None else []),
+        + ([_model("Student", "student", card.student)] if card.student is not None else [])
+        + ([_model("Baseline", "baseline", card.baseline)] if card.baseline is not None else []),
         "coverage": [
             {
                 "area": runs(c.area),
+                "short": len(c.area) < 40,
                 "status": c.status if c.status in ("tested", "partly") else "not tested",
                 "detail": runs(c.detail),
             }
@@ -52,7 +55,11 @@ def page_view(card: Scorecard) -> dict[str, Any]:
         ],
         "missing": [runs(s) for s in card.missing],
         "rows": [_row(row, scale, pair) for row in card.rows],
+        "map": [_row(row, scale, pair) for row in _by_change(card.rows)] if pair else [],
         "ticks": scale.ticks(),
+        "matrix": matrix(card),
+        "lineage": lineage(card),
+        "mapping": mapping(card),
         "could_not_see": [runs(s) for s in card.could_not_see],
         "controls": [runs(s) for s in card.controls],
         "findings": [_finding(f"F{i}", f, pair) for i, f in enumerate(full, 1)],
@@ -67,36 +74,10 @@ def page_view(card: Scorecard) -> dict[str, Any]:
     }
 
 
-def number(value: float | None, digits: int = 2, sign: bool = True) -> str:
-    """``+0.48``; a true minus; a dash for what is not a number. Zero has no sign."""
-    if value is None or not math.isfinite(value):
-        return "–"
-    text = f"{abs(value):.{digits}f}"
-    if float(text) == 0:
-        return text
-    return (MINUS if value < 0 else "+" if sign else "") + text
-
-
-def percent(value: float | None) -> str:
-    return "–" if value is None or not math.isfinite(value) else f"{100 * value:.1f} %"
-
-
-def percent_interval(pair: tuple[float, float] | None) -> str:
-    return "" if pair is None else f"[{100 * pair[0]:.1f}, {100 * pair[1]:.1f}]"
-
-
-def p_value(p: float | None) -> str:
-    if p is None or not math.isfinite(p):
-        return "–"
-    if p < 1e-4:
-        mantissa, exponent = f"{p:.0e}".split("e") if p > 0 else ("0", "0")
-        raised = str(int(exponent)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
-        return f"{mantissa} × 10{raised}" if p > 0 else "0"
-    return f"{p:.4f}" if p < 0.1 else f"{p:.2f}"
-
-
-def interval(e: Estimate | None) -> str:
-    return "" if e is None else f"[{number(e.low)}, {number(e.high)}]"
+def _by_change(rows: tuple[RiskRow, ...]) -> list[RiskRow]:
+    """Rows of the transfer map: the largest change first, then what was measured without one."""
+    measured = [row for row in rows if row.teacher or row.student]
+    return sorted(measured, key=lambda row: -abs(row.difference.value) if row.difference else 0.0)
 
 
 class _Scale:
@@ -171,9 +152,26 @@ def _row(row: RiskRow, shared: _Scale, pair: bool) -> dict[str, Any]:
         "difference": f"{number(row.difference.value)} {interval(row.difference)}" if row.difference else "",
         "sizes": "; ".join(sizes) or "not measured",
         "p": "" if row.p is None else p_value(row.p),
+        "baseline": f"{number(row.baseline.value)} {interval(row.baseline)}" if row.baseline else "",
+        "gain": f"{number(row.gain.value)} {interval(row.gain)}" if row.gain else "",
+        "origin": row.origin or "",
+        "origin_note": runs(row.origin_note),
+        "joint": _joint(row),
+        "primary": row.primary,
+        "suite": runs(row.suite),
+        "suite_sha256": row.suite_sha256[:12],
+        "places": places(row.risk_class),
         "evidence": runs(row.evidence),
         "limits": runs(row.limits),
     }
+
+
+def _joint(row: RiskRow) -> str:
+    """The row at the level that holds for all primary rows together."""
+    if row.joint is None:
+        return ""
+    changed = f"{number(row.joint.difference.value)} {interval(row.joint.difference)}"
+    return f"{row.joint.verdict}, change {changed}, at {100 * row.joint.level:.2f} % over {row.joint.rows} rows"
 
 
 def _model(heading: str, role: str, model: ModelLine) -> dict[str, Any]:
@@ -226,6 +224,10 @@ def _finding(label: str, f: FindingLine, pair: bool) -> dict[str, Any]:
         "found_by": runs(f.found_by),
         "other_rate": elsewhere,
         "other_missing": pair and f.asr_other is None,
+        "baseline_rate": ""
+        if f.asr_baseline is None
+        else f"{percent(f.asr_baseline)} {percent_interval(f.asr_baseline_ci)}".strip(),
+        "places": places(f.risk_class),
         "marks": {
             "own": _shares(f.asr_ci[0], f.asr, f.asr_ci[1]),
             "base": _shares(f.base_rate),
@@ -276,6 +278,3 @@ def _plain(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(map(_plain, value))
     return json.dumps(value, ensure_ascii=False)
-
-
-__all__ = ["Run", "interval", "number", "p_value", "page_view", "percent"]

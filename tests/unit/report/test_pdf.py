@@ -90,7 +90,7 @@ def test_page_holds_the_figures() -> None:
         "0 of 199 brought the target as often",
         "+0.31 [+0.25, +0.37]",
         "Triggers that are not on the list.",
-        "page 1 of 4",
+        "page 1 of 7",
         "p = 2 × 10⁻³⁸",
         "U+0430 cyrillic small letter a",
     ):
@@ -233,7 +233,7 @@ def test_row_without_a_measurement_says_so() -> None:
 
 def test_pictures_of_the_pages() -> None:
     pages = render_pages_png(sample_card(), ppi=50)
-    assert len(pages) == 4
+    assert len(pages) == 7
     assert all(page.startswith(b"\x89PNG") for page in pages)
     assert render_pages_png(sample_card(), ppi=50) == pages
 
