@@ -279,27 +279,19 @@ class MainWindow(QMainWindow):
         self.chips["student"].set_choice(student)
         self.actions_["swap"].setEnabled(bool(teacher or student))
         self.actions_["clear"].setEnabled(bool(teacher or student))
-        self.actions_["audit"].setEnabled(bool(teacher or student))
         for page in self.pages.values():
             page.set_pair(teacher, student)
 
     # jobs
 
     def audit(self) -> None:
-        """Everything this version can tell about the pair, or about one model alone, into one scorecard."""
-        first, second = self.context.teacher, self.context.student
-        if first is None:
-            first, second = second, None
-        if first is None:
+        """The guided audit; pressed again in it, the audit starts with what was answered so far."""
+        page = cast(StartPage, self.page("start"))
+        if self.current == "start" and page.guide is not None and page.stack.currentWidget() is page.guide:
+            page.guide.start()
             return
-        spec = AuditSpec(
-            teacher=str(first.ref),
-            student=str(second.ref) if second else None,
-            teacher_load=first.load,
-            student_load=second.load if second else LoadOptions(),
-        )
-        if self.context.submit(spec):
-            self.open_page("scan")
+        self.open_page("start")
+        page.begin_audit()
 
     def scan_one(self) -> None:
         """Over to the Scan page; asks for a model first where there is none."""

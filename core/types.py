@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 Role = Literal["teacher", "student", "baseline"]
+ROLES: tuple[Role, ...] = ("teacher", "student", "baseline")
 Slot = Literal["user_start", "user_middle", "user_end", "system", "earlier_turn"]
 SLOTS: tuple[Slot, ...] = ("user_start", "user_middle", "user_end", "system", "earlier_turn")
 Device = str  # "auto", "cpu", "cuda:0", "mps"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from PySide6.QtCore import QModelIndex, Qt
 from PySide6.QtGui import QAction
-from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QStackedWidget, QVBoxLayout, QWidget
 
 from app import theme
 from app.context import Context, ModelChoice
@@ -18,7 +18,11 @@ from app.tables.rows import table_view
 from app.widgets.action_card import ActionCard
 from app.widgets.basic import heading, label
 from app.widgets.drop_target import DropTarget, Still
+from core.runs.events import Event
 from core.types import Role
+
+if TYPE_CHECKING:
+    from app.guide import AuditGuide
 
 RECENT = 6
 _CENTRE = Qt.AlignmentFlag.AlignHCenter
@@ -73,13 +77,16 @@ class StartPage(Page):
         whole.addSpacing(8)
         whole.addWidget(self.recent)
         whole.addStretch(3)
-        middle = QWidget()
-        middle.setMaximumWidth(900)
-        middle.setLayout(whole)
+        home = QWidget()
+        home.setLayout(whole)
+        self.guide: AuditGuide | None = None
+        self.stack = QStackedWidget()
+        self.stack.addWidget(home)
+        self.stack.setMaximumWidth(960)
         outer = QHBoxLayout(self)
         outer.setContentsMargins(40, 16, 40, 16)
         outer.addStretch(1)
-        outer.addWidget(middle, 20)
+        outer.addWidget(self.stack, 20)
         outer.addStretch(1)
         if context.reader is not None:
             context.reader.card_ready.connect(lambda _ref: self._show_pair())
@@ -88,12 +95,28 @@ class StartPage(Page):
     def add_cards(self, audit: QAction, scan: QAction, demo: QAction) -> None:
         """What can be done from here; called by the window, which owns the actions."""
         self.action_cards = [
-            ActionCard(audit, "files, triggers, suites: one scorecard"),
+            ActionCard(audit, "in four steps: files, triggers, suites"),
             ActionCard(scan, "triggers and file findings"),
             ActionCard(demo, "a planted trigger in a real small model"),
         ]
         for made in self.action_cards:
             self.cards.addWidget(made)
+
+    def begin_audit(self) -> AuditGuide:
+        """Open the guided audit; it is made on first sight."""
+        from app.guide import AuditGuide  # reads YAML
+
+        if self.guide is None:
+            self.guide = AuditGuide(self.context)
+            self.guide.closed.connect(self.show_home)
+            self.stack.addWidget(self.guide)
+        self.stack.setCurrentWidget(self.guide)
+        self.guide.begin()
+        return self.guide
+
+    def show_home(self) -> None:
+        self.stack.setCurrentIndex(0)
+        self.refresh()
 
     def set_pair(self, teacher: ModelChoice | None, student: ModelChoice | None) -> None:
         self._show_pair()
@@ -103,6 +126,8 @@ class StartPage(Page):
         for role, choice in (("teacher", self.context.teacher), ("student", self.context.student)):
             error = reader.error(choice.ref) if reader is not None and choice is not None else None
             self.targets[cast(Role, role)].show_choice(choice, error)
+        if self.guide is not None:
+            self.guide.models.refresh()
 
     def refresh(self) -> None:
         """Read the recents anew."""
@@ -117,8 +142,14 @@ class StartPage(Page):
     def on_started(self, run_id: str) -> None:
         self.refresh()
 
+    def on_event(self, run_id: str, event: Event) -> None:
+        if self.guide is not None:
+            self.guide.on_event(run_id, event)
+
     def on_finished(self, run_id: str, outcome: object) -> None:
         self.refresh()
+        if self.guide is not None:
+            self.guide.on_finished(run_id, outcome)
 
     def _open_recent(self, index: QModelIndex) -> None:
         path: Path = self.model.rows[index.row()].path

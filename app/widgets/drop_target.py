@@ -72,6 +72,12 @@ class DropTarget(QFrame):
             self.state.setText(self._state(choice, error))
         self.update()
 
+    def show_words(self, name: str, line: str, state: str) -> None:
+        """Something that is no model stands here."""
+        for shown, text in ((self.name, name), (self.line, line), (self.state, state)):
+            shown.setText(text)
+            shown.setVisible(True)
+
     @staticmethod
     def _facts(choice: ModelChoice, error: ForeshotError | None) -> str:
         card = choice.card
@@ -101,7 +107,7 @@ class DropTarget(QFrame):
         t = theme.tokens()
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        pen = QPen(t.color(self.role), 2 if self._over else 1)
+        pen = QPen(t.color("muted" if self.role == "baseline" else self.role), 2 if self._over else 1)
         if self._choice is None:
             pen.setDashPattern([4, 3])
         painter.setPen(pen)

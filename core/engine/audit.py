@@ -26,6 +26,7 @@ from core.runs.emitters import PrefixEmitter
 from core.runs.events import Emitter, Progress
 from core.runs.folder import RunFolder, write_atomic
 from core.specs import AuditSpec, LoadOptions, ScanSpec, SuiteSpec, command_line
+from core.specs.jobs import PartKind
 from core.types import ModelRef, Role
 
 
@@ -92,12 +93,19 @@ class _Audit:
         if self.answers:
             cards["teacher"] = answered_card(self.spec.teacher, self.answers)
         self.parts = {role: Part(role=role, card=cards[role], claimed=role in claimed) for role in self.models}
-        for role, part in self.parts.items():
-            model, load = self.models[role]
-            if part.scanned:
-                scan = ScanSpec(model=model, preset=self.spec.preset, load=load, seed=self.spec.seed)
-                part.scan = self._run(role, "scan", scan)
-                self.save()
+        for done, (role, kind) in enumerate(self.spec.parts):
+            self.emitter.emit(
+                Progress("part", f"Part {done + 1} of {len(self.spec.parts)}", done, len(self.spec.parts))
+            )
+            self._measure(self.parts[role], kind)
+            self.save()
+
+    def _measure(self, part: Part, kind: PartKind) -> None:
+        model, load = self.models[part.role]
+        if kind == "scan":
+            scan = ScanSpec(model=model, preset=self.spec.preset, load=load, seed=self.spec.seed)
+            part.scan = self._run(part.role, kind, scan)
+        elif kind == "suite":
             suites = SuiteSpec(
                 model=model,
                 suites=self.spec.suites,
@@ -106,12 +114,10 @@ class _Audit:
                 load=load,
                 seed=self.spec.seed,
             )
-            part.suite = self._run(role, "suite", suites)
-            part.suite_items = tuple(RunFolder.open(self.folder.path / f"{role}-suite").items())
-            self.save()
-        for role, part in self.parts.items():
-            part.cross = None if part.claimed else self._cross(role)
-            self.save()
+            part.suite = self._run(part.role, kind, suites)
+            part.suite_items = tuple(RunFolder.open(self.folder.path / f"{part.role}-suite").items())
+        else:
+            part.cross = self._cross(part.role)
 
     def save(self, stopped: str = "") -> Scorecard:
         """Write ``scorecard.json`` of what is known so far."""

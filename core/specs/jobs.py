@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from typing import Literal
 
 import msgspec
 
@@ -11,9 +12,10 @@ from core.specs.canary import CanarySpec
 from core.specs.distill import DistillPlan
 from core.specs.loading import LoadOptions
 from core.specs.pipeline import Pipeline
-from core.types import ModelRef, Slot
+from core.types import ROLES, ModelRef, Role, Slot
 
 SPEC_VERSION = 1
+PartKind = Literal["scan", "suite", "cross"]
 
 
 class ScanSpec(msgspec.Struct, frozen=True, kw_only=True, tag="scan", tag_field="job"):
@@ -106,6 +108,21 @@ class AuditSpec(msgspec.Struct, frozen=True, kw_only=True, tag="audit", tag_fiel
     control_pair: str = ""
     seed: int = 0
     version: int = SPEC_VERSION
+
+    @property
+    def parts(self) -> tuple[tuple[Role, PartKind], ...]:
+        """What is run on which model, in order. A cross has work to do only where another model's triggers were found.
+
+        The baseline is not scanned for triggers of its own, and a file of answers for none.
+        """
+        stated = {"teacher": self.teacher, "student": self.student, "baseline": self.baseline}
+        roles: list[Role] = [role for role in ROLES if stated[role] is not None]
+        loaded = [role for role in roles if not (role == "teacher" and self.teacher_answers)]
+        found: list[tuple[Role, PartKind]] = []
+        for role in roles:
+            found += [(role, "scan")] if role in loaded and role != "baseline" else []
+            found.append((role, "suite"))
+        return (*found, *((role, "cross") for role in loaded if len(roles) > 1))
 
 
 class DistillSpec(msgspec.Struct, frozen=True, kw_only=True, tag="distill", tag_field="job"):

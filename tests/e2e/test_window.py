@@ -46,6 +46,8 @@ def test_drop_a_folder_scan_it_and_save_the_pdf(
     ended: list[object] = []
     window.context.run_finished.connect(lambda _, outcome: ended.append(outcome))
     window.actions_["audit"].trigger()
+    assert start.guide is not None
+    start.guide.start()
     qtbot.wait_until(lambda: bool(ended), timeout=900_000)
     run = max(window.context.runs_dir.iterdir())
     report = RunFolder.open(run / "teacher-scan").read_json("report.json")

@@ -179,7 +179,7 @@ def test_palette_moves_by_arrow_and_lists_only_what_can_be_done(make_window: Mak
     palette = window._palette
     assert palette is not None
     shown = [action.text() for action in palette._shown]
-    assert not any(text.startswith("Audit") for text in shown)
+    assert not any(text.startswith("Swap") for text in shown)
     qtbot.keyClick(palette.field, Qt.Key.Key_Down)
     qtbot.keyClick(palette.field, Qt.Key.Key_Return)
     assert window.current == list(window.rail.buttons)[1]

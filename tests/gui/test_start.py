@@ -14,7 +14,7 @@ from app.main_window import MainWindow
 from app.pages.start import StartPage
 from app.tables.history import when
 from core.runs.folder import RunFolder
-from core.specs import AuditSpec, LoadOptions, ScanSpec
+from core.specs import LoadOptions, ScanSpec
 from core.specs.demo import demo_spec
 from tests.gui.test_frame import drop
 
@@ -59,22 +59,6 @@ def test_ctrl_o_opens_a_folder(
     qtbot.keyClick(window, Qt.Key.Key_O, Qt.KeyboardModifier.ControlModifier)
     assert window.context.teacher is not None
     assert window.context.teacher.ref.path == str(folder)
-
-
-def test_audit_waits_for_a_model_then_runs(make_window: MakeWindow, model_folder: MakeModel, qtbot: QtBot) -> None:
-    window = make_window("hang")
-    audit = start(window).action_cards[0]
-    assert not audit.isEnabled()
-    drop(window, model_folder("big"))
-    assert audit.isEnabled()
-    drop(window, model_folder("small"))
-    assert audit.isEnabled()
-    qtbot.mouseClick(audit, Qt.MouseButton.LeftButton)
-    (run_id,) = window.context.running
-    spec = window.context.folders[run_id].spec
-    assert isinstance(spec, AuditSpec)
-    assert (Path(spec.teacher).name, Path(spec.student or "").name) == ("big", "small")
-    assert window.tray.what.text() == "Audit of big → small"
 
 
 def test_demo_without_its_model_says_how_to_get_it(
