@@ -19,7 +19,6 @@ import msgspec
 from core import __version__
 from core.errors import ForeshotError, InputError
 from core.report.forms import FORMS
-from core.report.scorecard import Scorecard, decode_scorecard
 from core.runs.folder import RunFolder, write_atomic
 from core.specs import AskSpec, AuditSpec, DistillSpec, JobSpec, LoadOptions, ScanSpec, SuiteSpec
 from core.specs.demo import demo_spec, small_model_folder
@@ -264,29 +263,30 @@ def _demo(arguments: argparse.Namespace) -> int:
 
 
 def _report(arguments: argparse.Namespace) -> int:
+    from core.report.compare import read_scorecard
     from core.report.exports import export
     from core.report.gate import check_conditions, meets
 
     check_conditions(arguments.fail_on, "audit")
     folder = RunFolder.open(Path(arguments.run_folder))
-    data = export(_scorecard(folder), arguments.format, full=arguments.full)
+    data = export(read_scorecard(folder), arguments.format, full=arguments.full)
     out = Path(arguments.out or f"{folder.id}{FORMS[arguments.format].ending}")
     write_atomic(out, data)
     print(out)
     return 1 if meets(arguments.fail_on, folder.read_json("report.json") or {}) else 0
 
 
-def _scorecard(folder: RunFolder) -> Scorecard:
-    try:
-        return decode_scorecard((folder.path / "scorecard.json").read_bytes())
-    except FileNotFoundError as error:
-        raise InputError(
-            "no_scorecard", f"The run {folder.id} has no scorecard.", "Give a finished audit, or resume this one."
-        ) from error
-    except msgspec.MsgspecError as error:
-        raise InputError(
-            "bad_scorecard", f"scorecard.json of {folder.id} cannot be read: {error}.", "Repeat the audit."
-        ) from error
+def _compare(arguments: argparse.Namespace) -> int:
+    from core.report.compare import compare, read_audit
+    from core.report.compare_text import lines
+
+    first, second = (read_audit(RunFolder.open(Path(name))) for name in (arguments.first, arguments.second))
+    found = compare(first, second)
+    if arguments.json is not None:
+        _write_json(arguments.json, msgspec.json.format(msgspec.json.encode(found), indent=1))
+    if arguments.json != "-":
+        print("\n".join(lines(found)))
+    return 0
 
 
 def _reindex(arguments: argparse.Namespace) -> int:
@@ -489,6 +489,11 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("--format", default="pdf", choices=list(FORMS), metavar="|".join(FORMS))
     report.add_argument("--out", metavar="FILE")
     report.add_argument("--full", action="store_true", help="cut no trigger, payload or path short")
+    compared = command(
+        "compare", _compare, "two audits of one pair: what changed, and whether beyond noise", json_option
+    )
+    compared.add_argument("first", metavar="RUN_A", help="the earlier audit: a run folder or its id")
+    compared.add_argument("second", metavar="RUN_B", help="the later one")
     command("reindex", _reindex, "rebuild the index of runs from their folders")
     return parser
 
