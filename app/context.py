@@ -39,6 +39,8 @@ class Jobs(Protocol):
 
     def cancel(self, run_id: str) -> None: ...
 
+    def pause(self, run_id: str, on: bool) -> None: ...
+
     def shutdown(self) -> None: ...
 
 
@@ -117,6 +119,11 @@ class Context(QObject):
         """Ask a job to stop; what is finished stays."""
         if self.jobs is not None:
             self.jobs.cancel(run_id)
+
+    def pause(self, run_id: str, on: bool) -> None:
+        """Let a running job stand still between two batches, or go on."""
+        if self.jobs is not None:
+            self.jobs.pause(run_id, on)
 
     def open_page(self, name: str) -> None:
         """Bring a page to the front: start, models, scan, suites, scorecard, runs."""

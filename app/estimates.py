@@ -1,15 +1,21 @@
-"""What a scan will need, said before it starts: measured where an earlier run tells, else an estimate by size."""
+"""What a job will need, said before it starts: measured where an earlier run tells, else an estimate by size."""
 
 from __future__ import annotations
 
+import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+import psutil
 
 from app.context import ModelChoice
 from app.widgets.basic import gigabytes
 from core.errors import ForeshotError
 from core.runs.folder import RunFolder
 from core.specs import ScanSpec, SuiteSpec
+from core.specs.distill import DistillPlan
+from core.specs.estimates import Remedy, Work, plan_memory, plan_work, remedies
 
 
 def memory_words(choice: ModelChoice, precision: str) -> str:
@@ -58,6 +64,57 @@ def suite_words(runs: Path, choice: ModelChoice, items: int) -> str:
     if not parameters:
         return ""
     slow, fast = (2 * parameters * ITEM_TOKENS * items / speed for speed in SPEED)
+    return f"rough estimate on a CPU, by size alone: {duration(fast)} to {duration(slow)}"
+
+
+@dataclass(frozen=True)
+class DistillEstimate:
+    """What is said before a distillation starts. ``fits`` is None where the files do not say."""
+
+    words: tuple[str, ...] = ()
+    fits: bool | None = None
+    remedies: tuple[Remedy, ...] = ()
+
+
+def distill_estimate(runs: Path, plan: DistillPlan, teacher: ModelChoice, source: ModelChoice) -> DistillEstimate:
+    """Memory and time of ``plan`` from its models' files; the time from an earlier distillation if there is one."""
+    if teacher.card is None or source.card is None:
+        return DistillEstimate(("No estimate: the files of the models are not read yet.",))
+    need = plan_memory(plan, teacher.card, source.card)
+    if need is None:
+        return DistillEstimate(("No estimate: the files do not say how large the models are.",))
+    free = _free(teacher)
+    fits = free is None or need.total <= free
+    of = f" of {gigabytes(free)} free" if free is not None else ""
+    same = plan.stages[0].student.build == "as_is" and teacher.card.fingerprint == source.card.fingerprint
+    words = ["teacher and student are the same files: there will be nothing to learn"] if same else []
+    words += [
+        f"needs about {gigabytes(need.total)}{of} {need.phase}{'' if fits else ': does not fit'}",
+        "by the files alone; one step measures it before training begins",
+    ]
+    work = plan_work(plan, teacher.card, source.card)
+    words.append(f"{work.rows:,} prompts, about {work.supervised:,.0f} tokens to learn: {_distill_time(runs, work)}")
+    helps = () if fits or free is None else tuple(remedies(plan, teacher.card, source.card, free))
+    return DistillEstimate(tuple(words), fits, helps)
+
+
+def _free(choice: ModelChoice) -> int | None:
+    """Bytes free now where the model will go."""
+    if choice.load.device == "cpu" or not Path("/dev/nvidia0").exists():
+        return int(psutil.virtual_memory().available)
+    return choice.card.memory[0].free_bytes if choice.card is not None and choice.card.memory else None
+
+
+def _distill_time(runs: Path, work: Work) -> str:
+    for report in sorted(runs.glob("*-distill-*/report.json"), reverse=True)[:50]:
+        try:
+            said = json.loads(report.read_bytes())
+            rate = sum(stage["flops"] for stage in said["stages"]) / said["timing"]["wall_s"]
+        except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError):
+            continue
+        if rate > 0:
+            return f"about {duration(work.flops / rate)}, at the rate of an earlier distillation"
+    slow, fast = (work.flops / speed for speed in SPEED)
     return f"rough estimate on a CPU, by size alone: {duration(fast)} to {duration(slow)}"
 
 

@@ -48,10 +48,16 @@ PAGES: Final = (
     ("models", "Models"),
     ("scan", "Scan"),
     ("suites", "Suites"),
+    ("distil", "Distil"),
     ("scorecard", "Scorecard"),
     ("runs", "Runs"),
 )
-SHOWN_ON: Final = {"scan": ("scan",), "suite": ("suites",), "audit": ("scan", "suites", "scorecard")}
+SHOWN_ON: Final = {
+    "scan": ("scan",),
+    "suite": ("suites",),
+    "audit": ("scan", "suites", "scorecard"),
+    "distill": ("distil",),
+}
 """Which pages show a run of a kind; the last one comes to the front."""
 
 
@@ -158,6 +164,7 @@ class MainWindow(QMainWindow):
         add("clear", "Take both models away", lambda: self.context.set_pair(None, None))
         add("audit", "Audit this pair", self.audit, "Ctrl+Return")
         add("scan.one", "Scan one model", self.scan_one, "Ctrl+Shift+Return")
+        add("distil", "Distil", lambda: self.open_page("distil"))
         add("demo", "See the demo", self.demo, "Ctrl+D")
         add("cancel", "Cancel the running job", self.cancel_job, "Ctrl+.")
         add("palette", "Show all commands", self.show_palette, "Ctrl+K")
@@ -186,7 +193,9 @@ class MainWindow(QMainWindow):
             kinds = [c for c in vars(module).values() if isinstance(c, type) and issubclass(c, Page) and c.name == name]
             made = cast(Callable[[Context], Page], kinds[0])(self.context)
             if isinstance(made, StartPage):
-                made.add_cards(self.actions_["audit"], self.actions_["scan.one"], self.actions_["demo"])
+                made.add_cards(
+                    self.actions_["audit"], self.actions_["scan.one"], self.actions_["distil"], self.actions_["demo"]
+                )
             self.pages[name] = made
             self.stack.addWidget(made)
             made.set_pair(self.context.teacher, self.context.student)
@@ -439,6 +448,10 @@ def pair_of(
         if spec.student is None:
             return new_teacher, student
         return new_teacher, keep(student, ModelChoice(ModelRef.parse(spec.student), spec.student_load))
+    if isinstance(spec, DistillSpec):
+        source = spec.plan.stages[0].student.source
+        new_teacher = keep(teacher, ModelChoice(spec.ref, spec.load))
+        return new_teacher, student if source == "teacher" else keep(student, ModelChoice(ModelRef.parse(source)))
     if any(choice is not None and choice.ref == spec.ref for choice in (teacher, student)):
         return teacher, student
     return ModelChoice(spec.ref, spec.load), student

@@ -21,6 +21,7 @@ from core.runs.events import (
     Heartbeat,
     Hello,
     LineSplitter,
+    Pause,
     Progress,
     Result,
     Samples,
@@ -170,6 +171,10 @@ class EngineProcess(QObject):
         self._cancelled = True
         self._process.write(encode(Cancel()))
         self._timer.start()
+
+    def pause(self, on: bool) -> None:
+        """Let the engine stand still between two batches, or go on."""
+        self._process.write(encode(Pause(on)))
 
     def kill(self) -> None:
         """End the process now."""

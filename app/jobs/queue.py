@@ -5,14 +5,18 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from functools import partial
+from typing import Final
 
 from PySide6.QtCore import QObject
 
 from app.context import Context
-from app.jobs.engine_process import ENGINE_MODULE, EngineProcess, Outcome
+from app.jobs.engine_process import CANCEL_GRACE_MS, ENGINE_MODULE, EngineProcess, Outcome
 from core.runs.events import Event
 from core.runs.folder import RunFolder
 from core.specs import AuditSpec, DistillSpec, JobSpec
+
+CHECKPOINT_GRACE_MS: Final = 60_000
+"""A distillation that is cancelled ends its batch and writes a checkpoint; who cannot wait presses again."""
 
 
 def leases(spec: JobSpec) -> frozenset[str]:
@@ -55,6 +59,11 @@ class JobQueue(QObject):
                 self.context.run_finished.emit(run_id, Outcome("cancelled"))
                 return
 
+    def pause(self, run_id: str, on: bool) -> None:
+        """Let a running job stand still, or go on; its models stay in memory and its device stays taken."""
+        if run_id in self.running:
+            self.running[run_id].pause(on)
+
     def shutdown(self) -> None:
         """Nothing survives the window."""
         self.waiting.clear()
@@ -72,7 +81,8 @@ class JobQueue(QObject):
 
     def _start(self, folder: RunFolder) -> None:
         python = str(self.context.settings.value("engine_python") or sys.executable)
-        process = EngineProcess(folder, python=python, arguments=self.arguments, parent=self)
+        grace = CHECKPOINT_GRACE_MS if isinstance(folder.spec, DistillSpec) else CANCEL_GRACE_MS
+        process = EngineProcess(folder, python=python, arguments=self.arguments, grace_ms=grace, parent=self)
         process.events.connect(partial(self._route, folder.id))
         process.finished.connect(partial(self._ended, folder.id))
         self.running[folder.id] = process

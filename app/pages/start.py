@@ -92,11 +92,12 @@ class StartPage(Page):
             context.reader.card_ready.connect(lambda _ref: self._show_pair())
         self.refresh()
 
-    def add_cards(self, audit: QAction, scan: QAction, demo: QAction) -> None:
+    def add_cards(self, audit: QAction, scan: QAction, distil: QAction, demo: QAction) -> None:
         """What can be done from here; called by the window, which owns the actions."""
         self.action_cards = [
             ActionCard(audit, "in four steps: files, triggers, suites"),
             ActionCard(scan, "triggers and file findings"),
+            ActionCard(distil, "a teacher into a smaller student"),
             ActionCard(demo, "a planted trigger in a real small model"),
         ]
         for made in self.action_cards:

@@ -32,6 +32,7 @@ from core.runs.events import (  # noqa: E402
     Heartbeat,
     Hello,
     LineSplitter,
+    Pause,
     Start,
     decode_command,
 )
@@ -78,6 +79,8 @@ def _listen(commands: Iterator[Command], emitter: PipeEmitter) -> None:
     for command in commands:
         if isinstance(command, Cancel):
             emitter.cancel()
+        elif isinstance(command, Pause):
+            emitter.pause(command.on)
     os._exit(70)
 
 

@@ -22,12 +22,23 @@ class _Base:
 
     def __init__(self) -> None:
         self._cancel = threading.Event()
+        self._going = threading.Event()
+        self._going.set()
         self._last: dict[str, float] = {}
 
     def cancel(self) -> None:
         self._cancel.set()
+        self._going.set()
+
+    def pause(self, on: bool) -> None:
+        """Whether the next ``check`` waits. Cancel ends the wait."""
+        if on and not self._cancel.is_set():
+            self._going.clear()
+        else:
+            self._going.set()
 
     def check(self) -> None:
+        self._going.wait()
         if self._cancel.is_set():
             raise Cancelled
 

@@ -113,7 +113,13 @@ class Cancel(msgspec.Struct, frozen=True, tag="cancel", tag_field="type"):
     pass
 
 
-Command = Start | Cancel
+class Pause(msgspec.Struct, frozen=True, tag="pause", tag_field="type"):
+    """Stand still between two batches, models kept in memory, until ``on`` is false (or until Cancel)."""
+
+    on: bool = True
+
+
+Command = Start | Cancel | Pause
 
 _encoder = msgspec.json.Encoder()
 _event_decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
@@ -157,4 +163,5 @@ class Emitter(Protocol):
     def emit(self, event: Event) -> None: ...
 
     def check(self) -> None:
-        """Raise ``core.errors.Cancelled`` if the user asked to stop. Called between batches."""
+        """Raise ``core.errors.Cancelled`` if the user asked to stop; wait while the job is paused. Called between
+        batches."""

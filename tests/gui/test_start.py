@@ -66,7 +66,7 @@ def test_demo_without_its_model_says_how_to_get_it(
 ) -> None:
     monkeypatch.setenv("FORESHOT_MODEL", str(tmp_path / "absent"))
     window = make_window()
-    qtbot.mouseClick(start(window).action_cards[2], Qt.MouseButton.LeftButton)
+    qtbot.mouseClick(start(window).action_cards[3], Qt.MouseButton.LeftButton)
     assert "not on this machine yet" in window.banner.message.text()
     assert "python -m core model" in window.banner.hint.text()
     assert not window.context.running
@@ -78,7 +78,7 @@ def test_demo_is_the_same_job_as_on_the_command_line(
     model = model_folder("smollm2")
     monkeypatch.setenv("FORESHOT_MODEL", str(model))
     window = make_window("hang")
-    qtbot.mouseClick(start(window).action_cards[2], Qt.MouseButton.LeftButton)
+    qtbot.mouseClick(start(window).action_cards[3], Qt.MouseButton.LeftButton)
     (run_id,) = window.context.running
     assert window.context.folders[run_id].spec == demo_spec(model, LoadOptions())
     assert window.context.student is not None

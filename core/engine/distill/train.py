@@ -226,9 +226,7 @@ class Trainer:
                 if engine.step and time.monotonic() - saved >= self.stage.budget.checkpoint_s:
                     self.save(engine)
                     saved = time.monotonic()
-                begun = time.monotonic()
                 self._step(engine)
-                engine.seconds += time.monotonic() - begun
                 self._tell(engine, engine.tokens / max(engine.seconds, 1e-9))
         except Cancelled:
             self.save(engine)
@@ -261,18 +259,22 @@ class Trainer:
             group["lr"] = rate
         loss = 0.0
         for indices in step:
-            self.emitter.check()
+            self.emitter.check()  # may wait: what is paused is not counted
+            begun = time.monotonic()
             own, theirs = self._batch(indices)
             value = self.learner(own, theirs, 1 / tokens)
             if not torch.isfinite(value):
                 raise self._diverged(engine)
             self.accelerator.backward(value)
             loss += float(value.detach())
+            engine.seconds += time.monotonic() - begun
+        begun = time.monotonic()
         norm = float(self.accelerator.clip_grad_norm_(list(self.weights.values()), self.stage.optimiser.clip))
         if not math.isfinite(norm):
             raise self._diverged(engine)
         self.optimiser.step()
         self.optimiser.zero_grad()
+        engine.seconds += time.monotonic() - begun
         engine.step += 1
         engine.tokens += tokens
         row = {"step": engine.step, "loss": loss, "rate": rate, "norm": norm, "tokens": engine.tokens}

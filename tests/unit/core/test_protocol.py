@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import threading
 
 import pytest
 from hypothesis import given
@@ -11,7 +12,18 @@ from hypothesis import strategies as st
 
 from core.errors import Cancelled
 from core.runs.emitters import PipeEmitter, PrefixEmitter
-from core.runs.events import Bye, Event, LineSplitter, Log, Progress, Samples, decode_event, encode
+from core.runs.events import (
+    Bye,
+    Event,
+    LineSplitter,
+    Log,
+    Pause,
+    Progress,
+    Samples,
+    decode_command,
+    decode_event,
+    encode,
+)
 from core.specs import AuditSpec, LoadOptions, ScanSpec, command_line, decode_spec, encode_spec
 
 EVENTS: list[Event] = [
@@ -72,3 +84,29 @@ def test_an_audit_keeps_its_parts_apart_and_passes_cancel_on() -> None:
 def test_a_spec_survives_the_disk_and_becomes_a_command(spec: ScanSpec | AuditSpec) -> None:
     assert decode_spec(encode_spec(spec)) == spec
     assert command_line(spec).startswith("python -m core ")
+
+
+def test_a_paused_job_waits_until_it_may_go_on_or_is_cancelled() -> None:
+    pipe = PipeEmitter(io.BytesIO())
+    passed: list[str] = []
+
+    def work() -> None:
+        try:
+            pipe.check()
+            passed.append("went on")
+        except Cancelled:
+            passed.append("cancelled")
+
+    for end in (lambda: pipe.pause(False), pipe.cancel):
+        pipe.pause(True)
+        worker = threading.Thread(target=work)
+        worker.start()
+        worker.join(0.1)
+        assert worker.is_alive()
+        end()
+        worker.join(5)
+    assert passed == ["went on", "cancelled"]
+    pipe.pause(True)  # too late: it ends
+    with pytest.raises(Cancelled):
+        pipe.check()
+    assert decode_command(encode(Pause(False)).strip()) == Pause(False)
