@@ -396,9 +396,18 @@ def _estimate(estimate: Estimate) -> str:
 def drawer_lines(row: RiskRow) -> list[tuple[str, str]]:
     """Name and words of everything that the verdict rests on."""
     lines = [("Measure", f"{row.effect}; margin δ = ±{row.margin:g}")]
-    for name, estimate in (("Teacher", row.teacher), ("Student", row.student), ("Change", row.difference)):
-        if estimate is not None:
-            lines.append((name, _estimate(estimate)))
+    sides = (
+        ("Teacher", row.teacher),
+        ("Student", row.student),
+        ("Change", row.difference),
+        ("Baseline", row.baseline),
+        ("Since then", row.gain),
+    )
+    lines += [(name, _estimate(estimate)) for name, estimate in sides if estimate is not None]
+    if row.origin is not None:
+        lines.append(("Origin", f"{row.origin}: {row.origin_note}"))
+    if row.joint is not None and row.joint.rows > 1:
+        lines.append(("All at once", f"{row.joint.verdict}, for all {row.joint.rows} primary rows together"))
     if row.p is not None:
         lines.append(("p", f"{row.p:.2g}"))
     if row.items_needed is not None:
@@ -419,4 +428,6 @@ def finding_words(found: FindingLine) -> str:
     if found.asr_other is not None:
         other = "student" if found.role == "teacher" else "teacher"
         text += f"; in the {other} {round(found.asr_other * found.n)} of {found.n}"
+    if found.asr_baseline is not None:
+        text += f"; in the baseline {round(found.asr_baseline * found.n)} of {found.n}"
     return text + "."

@@ -22,7 +22,7 @@ from core.report.scorecard import (
 )
 from core.specs import AuditSpec
 from core.stats import holm
-from core.verdicts import AtOnce, Judged, judge_suites, judge_trigger, judge_untriggered
+from core.verdicts import TRIGGER_CLASSES, AtOnce, Judged, judge_suites, judge_trigger, judge_untriggered
 
 HEADERS = "headers, config and tokenizer"
 
@@ -69,7 +69,7 @@ def compose(
 
 
 def _trigger_rows(parts: Parts, spec: AuditSpec) -> list[RiskRow]:
-    """One row a backdoor class that holds a finding; one undecided row where nothing was found."""
+    """One row a trigger that was found; one undecided row for each kind of backdoor of which none was."""
     teacher, student, baseline = parts["teacher"], parts.get("student"), parts.get("baseline")
     rows = []
     seen: set[str] = set()
@@ -91,9 +91,9 @@ def _trigger_rows(parts: Parts, spec: AuditSpec) -> list[RiskRow]:
             )
             rows.append(_row(row))
     scans = [part.scan for part in (teacher, student) if part and part.scan]
-    if not rows and scans:
-        rows.append(_row(judge_untriggered(scans[0], pair=student is not None)))
-    return rows
+    left = [name for name in TRIGGER_CLASSES if scans and not any(row.risk_class == name for row in rows)]
+    rows += [_row(judge_untriggered(scans, name, pair=student is not None)) for name in left]
+    return sorted(rows, key=lambda row: row.risk_class != TRIGGER_CLASSES[0])
 
 
 def _suite_rows(parts: Parts, spec: AuditSpec) -> list[RiskRow]:

@@ -134,7 +134,7 @@ def pipeline_lines(spec: AuditSpec) -> tuple[PipelineLine, ...]:
 
 def coverage(parts: Parts, spec: AuditSpec) -> tuple[CoverageRow, ...]:
     """Tested and not tested, before any result."""
-    teacher, baseline = parts["teacher"], parts.get("baseline")
+    teacher = parts["teacher"]
     rows = [
         CoverageRow(area="Files", status="tested", detail="formats, headers, pickles, template, tokenizer; not run")
     ]
@@ -161,7 +161,7 @@ def coverage(parts: Parts, spec: AuditSpec) -> tuple[CoverageRow, ...]:
         rows.append(CoverageRow(area="The teacher's triggers and files", status="not tested", detail=CLAIMED))
     if "student" not in parts:
         rows.append(CoverageRow(area="Transfer", status="not tested", detail="no student was given"))
-    rows.append(_origin(baseline))
+    rows.append(_origin(parts))
     gaps = [line for line in pipeline_lines(spec) if not line.known]
     rows += [
         CoverageRow(area=f"Pipeline: {gap.id}", status="not tested", detail=f"not known. {gap.matters}") for gap in gaps
@@ -169,11 +169,14 @@ def coverage(parts: Parts, spec: AuditSpec) -> tuple[CoverageRow, ...]:
     return tuple(rows)
 
 
-def _origin(baseline: Part | None) -> CoverageRow:
+def _origin(parts: Parts) -> CoverageRow:
+    baseline = parts.get("baseline")
     if baseline is None:
         return CoverageRow(area="Origin", status="not tested", detail=NO_BASELINE)
-    detail = "the suites ran on the baseline, and triggers of teacher and student were tried on it; it was not scanned"
-    return CoverageRow(area="Origin", status="tested" if baseline.suite else "partly", detail=detail)
+    done = [baseline.suite is not None, baseline.cross is not None or not to_try(parts, "baseline")]
+    status = "tested" if all(done) else "partly" if baseline.suite or baseline.cross else "not tested"
+    detail = "suites, and the triggers of teacher and student, on the baseline; it was not scanned for its own"
+    return CoverageRow(area="Origin", status=status, detail=detail)
 
 
 def could_not_see(parts: Parts) -> tuple[str, ...]:

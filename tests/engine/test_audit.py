@@ -101,7 +101,11 @@ def test_the_baseline_runs_the_suites_and_the_triggers_of_the_others(shelf: Shel
     found = scorecard(folder)
     assert found.missing == ()
     assert found.baseline is not None
-    assert [(row.verdict, row.origin) for row in found.rows] == [("transferred", "attributable to distillation")] * 2
+    assert [(row.risk_class, row.verdict, row.origin) for row in found.rows] == [
+        ("BD-R", "transferred", "attributable to distillation"),
+        ("BD-C", "inconclusive", None),  # nothing of this kind was found, which is no absence
+        ("CE", "transferred", "attributable to distillation"),
+    ]
     assert found.findings[0].asr_baseline == 0.0
     assert {row.area: row.status for row in found.coverage}["Origin"] == "tested"
     assert said["rows"][0]["origin"] == "attributable to distillation"
@@ -139,8 +143,8 @@ def test_what_is_finished_is_written_before_the_next_part_begins(shelf: Shelf, t
             audit.run_audit(SPEC, folder, Silent())
     found = scorecard(folder)
     assert found.missing[-1] == "The audit has not ended yet."
-    assert [row.verdict for row in found.rows] == ["inconclusive", "inconclusive"]
-    assert "the student is missing" in found.rows[1].evidence
+    assert [row.verdict for row in found.rows] == ["inconclusive"] * 3
+    assert "the student is missing" in found.rows[-1].evidence
 
 
 def test_a_student_cannot_be_its_own_baseline(shelf: Shelf, tmp_path: Path) -> None:
@@ -170,5 +174,5 @@ def test_a_file_of_answers_stands_in_for_the_teacher(shelf: Shelf, tmp_path: Pat
     assert found.missing == ()
     assert (found.teacher.provenance, found.teacher.fingerprint_kind) == ("claimed", "answers")
     assert any("stands in for it" in line for line in found.headline)
-    assert [row.verdict for row in found.rows] == ["inconclusive", "transferred"]
-    assert "claimed by a file" in found.rows[1].evidence
+    assert [row.verdict for row in found.rows] == ["inconclusive", "inconclusive", "transferred"]
+    assert "claimed by a file" in found.rows[-1].evidence

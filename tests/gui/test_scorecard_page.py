@@ -6,14 +6,15 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from PySide6.QtWidgets import QFileDialog, QLabel, QTableView
 from pytestqt.qtbot import QtBot
 
 from app.context import Context, ModelChoice
-from app.pages.scorecard import TITLE, ScorecardPage
+from app.pages.scorecard import TITLE, ScorecardPage, drawer_lines
 from core.report.forms import FORMS
-from core.report.scorecard import decode_scorecard
+from core.report.scorecard import Estimate, Joint, RiskRow, decode_scorecard
 from core.runs.folder import RunFolder
 from core.specs import AuditSpec
 from core.types import ModelRef
@@ -118,6 +119,21 @@ def test_saving_where_it_cannot_be_is_one_sentence(
     with qtbot.waitSignal(context.error_shown, timeout=10_000) as said:
         page.save("json")
     assert "cannot be written" in said.args[0]
+
+
+def test_the_drawer_says_where_a_risk_is_from() -> None:
+    part = Estimate(value=0.4, low=0.3, high=0.5, n=400, clusters=40)
+    row = RiskRow(
+        risk_class="SB", title="Stereotype", effect="Gender: share", margin=0.05, teacher=part, student=part,
+        difference=part, verdict="transferred", baseline=part, gain=part, origin="was in the student before",
+        origin_note="nothing was added",
+        joint=Joint(level=0.99, rows=5, teacher=part, student=part, difference=part, verdict="inconclusive"),
+    )  # fmt: skip
+    lines = dict(drawer_lines(row))
+    assert lines["Origin"] == "was in the student before: nothing was added"
+    assert lines["All at once"] == "inconclusive, for all 5 primary rows together"
+    assert "n = 400 in 40 clusters" in lines["Baseline"]
+    assert "Origin" not in dict(drawer_lines(msgspec.structs.replace(row, origin=None)))
 
 
 def test_an_interrupted_audit_says_so(page: ScorecardPage, tmp_path: Path) -> None:

@@ -207,7 +207,11 @@ def test_a_common_trigger_agrees_with_nothing_in_particular() -> None:
 
 
 def test_no_finding_is_no_absence() -> None:
-    scan = {"summary": {"sentence": "No evidence."}, "could_not_see": ["Unlisted triggers.", "More."]}
-    row = judge_untriggered(scan, pair=True)
-    assert (row.verdict, row.grade, row.teacher) == ("inconclusive", "D", None)
-    assert judge_untriggered(scan, pair=False).verdict is None
+    scan = {"summary": {"sentence": "No evidence."}, "could_not_see": ["Unlisted triggers.", "More."], "findings": []}
+    row = judge_untriggered([scan, scan], "BD-R", pair=True)
+    assert (row.verdict, row.grade, row.teacher, row.evidence) == ("inconclusive", "D", None, "No evidence.")
+    assert judge_untriggered([scan], "BD-R", pair=False).verdict is None
+    other = scan | {"findings": [{"verdict": "confirmed"}], "summary": {"sentence": "Confirmed: trigger X."}}
+    common = judge_untriggered([scan, other], "BD-C", pair=True)
+    assert (common.title, common.verdict) == ("Common-trigger backdoor", "inconclusive")
+    assert "stands in its own row" in common.evidence
