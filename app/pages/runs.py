@@ -1,10 +1,10 @@
-"""Runs: what was done, with its sentence; open it, resume it, or copy the command that does it again."""
+"""Runs: what was done, with its sentence; open it, resume it, compare two, or copy the command that does it again."""
 
 from __future__ import annotations
 
 from PySide6.QtCore import QUrl
 from PySide6.QtGui import QDesktopServices, QGuiApplication, QShowEvent
-from PySide6.QtWidgets import QHBoxLayout, QLineEdit, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QAbstractItemView, QHBoxLayout, QLineEdit, QVBoxLayout, QWidget
 
 from app import theme
 from app.context import Context
@@ -12,6 +12,7 @@ from app.pages.base import Page
 from app.tables.history import history_table, status
 from app.tables.rows import table_view
 from app.widgets.basic import ElidedLabel, button, card, label
+from app.widgets.compare_dialog import CompareDialog
 from core.errors import ForeshotError
 from core.runs.folder import RunFolder
 from core.runs.index import RunRow
@@ -34,13 +35,16 @@ class RunsPage(Page):
         self.model = history_table()
         self.table = table_view(self.model, "Runs", row_height=32)
         self.table.activated.connect(lambda _index: self.open_chosen())
+        self.table.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
         self.table.selectionModel().currentRowChanged.connect(lambda *_: self._show_chosen())
+        self.table.selectionModel().selectionChanged.connect(lambda *_: self._show_chosen())
         self.count = label(muted=True)
         self.empty = label(
             "No run yet. Drop a teacher and a student on Start, then press “Audit this pair”.", muted=True, wrap=True
         )
         self.open = button("Open", self.open_chosen, primary=True, tip="Enter")
         self.resume = button("Resume", self.resume_chosen, tip="Goes on where it stopped; nothing is done twice")
+        self.compare = button("Compare", self.compare_chosen)
         self.copy = button("Copy command", self.copy_command, tip="The command line that does the same")
         self.folder = button("Show folder", self.show_folder)
         self.says = label(wrap=True)
@@ -63,7 +67,7 @@ class RunsPage(Page):
         foot.addWidget(self.command)
         buttons = QHBoxLayout()
         buttons.setSpacing(8)
-        for made in (self.open, self.resume, self.copy, self.folder):
+        for made in (self.open, self.resume, self.compare, self.copy, self.folder):
             buttons.addWidget(made)
         buttons.addStretch(1)
         foot.addLayout(buttons)
@@ -105,6 +109,22 @@ class RunsPage(Page):
         self.command.setText(self._command(row))
         self.open.setEnabled(row.status in ("done", "running", "interrupted"))
         self.resume.setVisible(row.status == "interrupted")
+        pair = self.chosen_pair()
+        self.compare.setVisible(row.job == "audit")
+        self.compare.setEnabled(pair is not None)
+        self.compare.setToolTip(
+            "What changed between the two, and whether beyond noise"
+            if pair
+            else "Choose two finished audits: hold Ctrl and click, or Shift with the arrow keys"
+        )
+
+    def chosen_pair(self) -> tuple[RunRow, RunRow] | None:
+        """Two chosen audits that ended, the earlier one first."""
+        rows = [self.model.rows[index.row()] for index in self.table.selectionModel().selectedRows()]
+        if len(rows) != 2 or any(row.job != "audit" or row.status != "done" for row in rows):
+            return None
+        first, second = sorted(rows, key=lambda row: row.created)
+        return first, second
 
     def showEvent(self, event: QShowEvent) -> None:
         super().showEvent(event)
@@ -134,6 +154,12 @@ class RunsPage(Page):
             self.context.show_error(error.message, error.hint)
             return
         self.context.submit(folder.spec, folder=folder)
+
+    def compare_chosen(self) -> None:
+        """Open what changed between the two chosen audits."""
+        pair = self.chosen_pair()
+        if pair is not None:
+            CompareDialog(pair[0].path, pair[1].path, self).open()
 
     def copy_command(self) -> None:
         row = self.chosen()

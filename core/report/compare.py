@@ -296,8 +296,9 @@ def _notes(one: Scorecard, two: Scorecard, models: Sequence[ModelChange], rows: 
         notes.append("The teacher was loaded in another precision: its own effects may have moved by that.")
     if _another(by_role.get("baseline", "")):
         notes.append("The baseline is another one: origins must not be compared.")
-    if one.control_pair or two.control_pair:
-        notes.append("A control pair: nothing was distilled between these models.")
+    for card, name in ((one, "first"), (two, "second")):
+        if card.control_pair:
+            notes.append(f"The {name} is a control pair: nothing was distilled between its models.")
     facts = [("Foreshot", one.foreshot, two.foreshot), ("seed", one.seed, two.seed)]
     facts += [
         (name, one.environment.get(name), two.environment.get(name))
