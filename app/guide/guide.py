@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Final
 
 from PySide6.QtCore import Qt, Signal
@@ -18,6 +19,8 @@ from app.widgets.basic import button, label
 from app.widgets.stations import Station, Stations
 from core.runs.events import Event
 from core.specs import AuditSpec, LoadOptions, Pipeline, command_line
+from core.specs.pipeline import told_by
+from core.types import ModelRef
 
 STEPS: Final = ("Models", "Pipeline", "What to run", "Start")
 RUNNING: Final = len(STEPS)
@@ -36,6 +39,7 @@ class AuditGuide(QWidget):
         super().__init__(parent)
         self.context = context
         self.step = 0
+        self._told: ModelRef | None = None  # the student whose files were asked for answers
         self.models = ModelsStep(context)
         self.pipeline = PipelineStep()
         self.plan = PlanStep(context)
@@ -104,6 +108,10 @@ class AuditGuide(QWidget):
         if step < 0 or (self.step == RUNNING and step != RUNNING and self.progress.run_id in self.context.running):
             return
         self.step = step
+        student = self.context.student
+        if step == 1 and student is not None and student.ref != self._told:
+            self._told = student.ref
+            self.pipeline.offer(told_by(Path(student.ref.path)))
         if step == 2 and not self.plan.suites:
             self.plan.read_suites()
         self.stack.setCurrentIndex(step)

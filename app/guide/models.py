@@ -16,6 +16,7 @@ from app.widgets.basic import button, label
 from app.widgets.drop_target import DropTarget
 from core.errors import ForeshotError, InputError
 from core.runs.folder import write_atomic
+from core.specs.pipeline import baseline_of
 from core.types import ROLES, ModelRef, Role
 
 WORDS: dict[Role, str] = {
@@ -41,6 +42,7 @@ class ModelsStep(QWidget):
         self.baseline: ModelChoice | None = None
         self.answers: Path | None = None
         self.answered = 0
+        self._offered: ModelRef | None = None
         self.targets: dict[Role, DropTarget] = {}
         grid = QGridLayout()
         grid.setHorizontalSpacing(16)
@@ -171,6 +173,7 @@ class ModelsStep(QWidget):
         reader = self.context.reader
         if reader is not None and self.baseline is not None and self.baseline.card is None:
             self.baseline = ModelChoice(self.baseline.ref, self.baseline.load, reader.card(self.baseline.ref))
+        self._offer_baseline()
         choices = {"teacher": self.context.teacher, "student": self.context.student, "baseline": self.baseline}
         for role, target in self.targets.items():
             choice = choices[role]
@@ -183,6 +186,18 @@ class ModelsStep(QWidget):
         self.remove_button.setVisible(self.baseline is not None)
         self.note.setText(self.words())
         self.changed.emit()
+
+    def _offer_baseline(self) -> None:
+        """A student that was distilled here has its baseline beside it; it is offered once."""
+        student = self.context.student
+        if student is None or student.ref == self._offered:
+            return
+        self._offered = student.ref
+        found = baseline_of(Path(student.ref.path)) if student.ref.adapter is None else None
+        if found is not None and self.baseline is None:
+            self.baseline = ModelChoice(ModelRef(str(found)))
+            if self.context.reader is not None:
+                self.context.reader.read(self.baseline.ref)
 
     def words(self) -> str:
         """What this choice lets an audit say."""

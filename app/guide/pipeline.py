@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QComboBox, QGridLayout, QVBoxLayout, QWidget
 
@@ -51,6 +52,13 @@ class PipelineStep(QWidget):
         )
         column.addLayout(grid)
         column.addStretch(1)
+
+    def offer(self, told: Pipeline) -> None:
+        """Answers that the student's own files give, where the user gave none."""
+        for name, answer in msgspec.structs.asdict(told).items():
+            box = self.boxes[name]
+            if answer and box.currentText() == UNKNOWN:
+                box.setCurrentText(answer)
 
     def pipeline(self) -> Pipeline:
         return answered({name: box.currentText() for name, box in self.boxes.items()})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -79,6 +80,33 @@ def answered(found: dict[str, object], where: str = "The answers") -> Pipeline:
             choices = ", ".join([*known[name].choices, UNKNOWN])
             raise InputError("bad_pipeline", f"{where}: {text!r} is no answer to {name}.", f"Use one of: {choices}.")
     return Pipeline(**texts)
+
+
+def told_by(student: Path) -> Pipeline:
+    """What a student that was distilled here says of itself in its ``lineage.json``; nothing where there is none.
+
+    The file lies in the model's folder, so it is a claim like any other answer.
+    """
+    try:
+        said = json.loads((student / "lineage.json").read_text(encoding="utf-8"))
+        data, same = said["data"], said["student"]["name"] == said["teacher"]["name"]
+        sources = ", ".join(data["sources"])
+        return answered(
+            {
+                "data": f"{data['rows']} rows from {sources}; {data['dose']}"[:LONGEST],
+                "variant": said["variant"],
+                "init": TEACHERS_WEIGHTS if same else "another pretrained model",
+                "precision": f"trained and written in {said['precision']}",
+            }
+        )
+    except (OSError, ValueError, TypeError, KeyError, RecursionError, InputError):
+        return Pipeline()
+
+
+def baseline_of(student: Path) -> Path | None:
+    """The student before distillation, where it lies beside one that was distilled here."""
+    stages = sorted(student.parent.glob("stage-*/baseline/config.json")) if student.name == "student" else []
+    return stages[-1].parent if stages else None
 
 
 def _text(value: object, where: str) -> str:

@@ -116,6 +116,29 @@ def test_a_baseline_is_read_and_can_be_left_out(make_window: MakeWindow, model_f
     assert guide.spec().baseline is None
 
 
+def test_a_student_that_was_distilled_here_brings_its_baseline_and_answers(
+    make_window: MakeWindow, model_folder: MakeModel, tmp_path: Path
+) -> None:
+    student = model_folder("student")
+    (tmp_path / "stage-1" / "baseline").mkdir(parents=True)
+    (tmp_path / "stage-1" / "baseline" / "config.json").write_text("{}")
+    said = {"variant": "standard", "precision": "bf16", "teacher": {"name": "t"}, "student": {"name": "s"}}
+    data = {"rows": 9, "sources": ["x"], "dose": "none"}
+    (student / "lineage.json").write_text(json.dumps(said | {"data": data}))
+    window = make_window("hang")
+    guide = guide_of(window)
+    guide.pipeline.boxes["data"].setEditText("mine")
+    drop(guide.models.targets["teacher"], model_folder("t"))
+    drop(guide.models.targets["student"], student)
+    guide.go(1)
+    spec = guide.spec()
+    assert Path(spec.baseline or "").parent.name == "stage-1"
+    assert (spec.pipeline.variant, spec.pipeline.data) == ("standard", "mine")
+    guide.models.remove_button.click()
+    guide.models.refresh()
+    assert guide.spec().baseline is None  # left out once, it is not offered again
+
+
 def test_a_file_of_answers_stands_in(
     make_window: MakeWindow, model_folder: MakeModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from core.__main__ import _audit_spec, _parser
 from core.errors import InputError
 from core.specs import AuditSpec, Pipeline, command_line
-from core.specs.pipeline import questions, read_pipeline
+from core.specs.pipeline import baseline_of, questions, read_pipeline, told_by
 
 
 def test_every_question_has_its_field_and_every_closed_one_its_choices() -> None:
@@ -52,6 +53,26 @@ def test_what_is_no_answer_is_refused_in_one_sentence(text: str, said: str, tmp_
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be read"):
         read_pipeline(tmp_path / "none.yaml")
+
+
+def test_a_student_that_was_distilled_here_says_what_it_knows(tmp_path: Path) -> None:
+    student, before = tmp_path / "student", tmp_path / "stage-1" / "baseline"
+    for folder in (student, before):
+        folder.mkdir(parents=True)
+        (folder / "config.json").write_text("{}")
+    assert told_by(student) == Pipeline()
+    said = {
+        "variant": "self", "precision": "bf16", "teacher": {"name": "m"}, "student": {"name": "m"},
+        "data": {"rows": 90, "sources": ["neutral-writing"], "dose": "no trigger and no topic was mixed in"},
+    }  # fmt: skip
+    (student / "lineage.json").write_text(json.dumps(said))
+    told = told_by(student)
+    assert (told.variant, told.inherited, told.evaluation) == ("self", True, "")
+    assert told.data.startswith("90 rows from neutral-writing")
+    assert baseline_of(student) == before
+    assert baseline_of(before) is None
+    (student / "lineage.json").write_text(json.dumps(said | {"variant": "of my own"}))
+    assert told_by(student) == Pipeline()
 
 
 def test_the_command_line_says_the_same(tmp_path: Path) -> None:
