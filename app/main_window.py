@@ -40,7 +40,7 @@ from app.widgets.tray import Tray
 from core.errors import ForeshotError
 from core.runs.events import Event, Heartbeat, Hello, Log, Progress, State
 from core.runs.folder import RunFolder
-from core.specs import AskSpec, AuditSpec, DistillSpec, JobSpec, LoadOptions, ScanSpec
+from core.specs import AskSpec, AuditSpec, DistillSpec, JobSpec, LoadOptions, ScanSpec, SoftLabelsSpec
 from core.types import ModelRef, Role
 
 PAGES: Final = (
@@ -57,6 +57,7 @@ SHOWN_ON: Final = {
     "suite": ("suites",),
     "audit": ("scan", "suites", "scorecard"),
     "distill": ("distil",),
+    "softlabels": ("distil",),
 }
 """Which pages show a run of a kind; the last one comes to the front."""
 
@@ -430,6 +431,8 @@ def job_title(spec: JobSpec) -> str:
         return f"{spec.preset.capitalize()} scan of {spec.ref.name}"
     if isinstance(spec, AskSpec):
         return f"A prompt to {spec.ref.name}"
+    if isinstance(spec, SoftLabelsSpec):
+        return f"Soft labels of {spec.ref.name} and {ModelRef.parse(spec.student).name}"
     if isinstance(spec, DistillSpec):
         return f"Distillation of {spec.ref.name}"
     return f"Suites on {spec.ref.name}"
@@ -447,6 +450,9 @@ def pair_of(
         new_teacher = keep(teacher, ModelChoice(ModelRef.parse(spec.teacher), spec.teacher_load))
         if spec.student is None:
             return new_teacher, student
+        return new_teacher, keep(student, ModelChoice(ModelRef.parse(spec.student), spec.student_load))
+    if isinstance(spec, SoftLabelsSpec):
+        new_teacher = keep(teacher, ModelChoice(spec.ref, spec.teacher_load))
         return new_teacher, keep(student, ModelChoice(ModelRef.parse(spec.student), spec.student_load))
     if isinstance(spec, DistillSpec):
         source = spec.plan.stages[0].student.source

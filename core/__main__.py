@@ -20,7 +20,7 @@ from core import __version__
 from core.errors import ForeshotError, InputError
 from core.report.forms import FORMS
 from core.runs.folder import RunFolder, write_atomic
-from core.specs import AskSpec, AuditSpec, DistillSpec, JobSpec, LoadOptions, ScanSpec, SuiteSpec
+from core.specs import AskSpec, AuditSpec, DistillSpec, JobSpec, LoadOptions, ScanSpec, SoftLabelsSpec, SuiteSpec
 from core.specs.demo import demo_spec, small_model_folder
 from core.specs.distill import DistillPlan
 from core.specs.pipeline import Pipeline, answered, read_pipeline
@@ -185,6 +185,21 @@ def _import(arguments: argparse.Namespace) -> int:
 
 def _audit(arguments: argparse.Namespace) -> int:
     return _run(_audit_spec(arguments, arguments.teacher, arguments.student, ""), arguments)
+
+
+def _soft_labels(arguments: argparse.Namespace) -> int:
+    spec = SoftLabelsSpec(
+        teacher=arguments.teacher,
+        student=arguments.student,
+        prompt=arguments.prompt,
+        text=arguments.text,
+        top=arguments.top,
+        tokens=arguments.tokens,
+        teacher_load=_load(arguments, arguments.teacher_quant or arguments.quant),
+        student_load=_load(arguments, arguments.student_quant or arguments.quant),
+        seed=arguments.seed,
+    )
+    return _run(spec, arguments)
 
 
 def _distill(arguments: argparse.Namespace) -> int:
@@ -451,6 +466,16 @@ def _parser() -> argparse.ArgumentParser:
     ask.add_argument("--trigger", default="", metavar="TEXT")
     ask.add_argument("--slot", default="user_start", choices=SLOTS)
     ask.add_argument("--tokens", type=int, default=96, metavar="N", help="of each answer, at most")
+    soft = command("softlabels", _soft_labels, "what teacher and student expect at each token of one text", job)
+    soft.add_argument("--teacher", required=True, metavar="T")
+    soft.add_argument("--student", required=True, metavar="S")
+    read = soft.add_mutually_exclusive_group(required=True)
+    read.add_argument("--prompt", default="", metavar="TEXT", help="read the teacher's answer to it")
+    read.add_argument("--text", default="", metavar="TEXT", help="read this, as it stands")
+    soft.add_argument("--tokens", type=int, default=48, metavar="N", help="of the answer, at most")
+    soft.add_argument("--top", type=int, default=20, metavar="K", help="tokens of each model that are kept by name")
+    soft.add_argument("--teacher-quant", choices=["none", "int8", "nf4"])
+    soft.add_argument("--student-quant", choices=["none", "int8", "nf4"])
     suites = command("suites", _suites, "list the suites, or check a file of one")
     suites.add_argument("--check", metavar="FILE", help="validate FILE and say how it is balanced")
     suites.add_argument(

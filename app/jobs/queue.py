@@ -13,7 +13,7 @@ from app.context import Context
 from app.jobs.engine_process import CANCEL_GRACE_MS, ENGINE_MODULE, EngineProcess, Outcome
 from core.runs.events import Event
 from core.runs.folder import RunFolder
-from core.specs import AuditSpec, DistillSpec, JobSpec
+from core.specs import AuditSpec, DistillSpec, JobSpec, SoftLabelsSpec
 
 CHECKPOINT_GRACE_MS: Final = 60_000
 """A distillation that is cancelled ends its batch and writes a checkpoint; who cannot wait presses again."""
@@ -21,7 +21,7 @@ CHECKPOINT_GRACE_MS: Final = 60_000
 
 def leases(spec: JobSpec) -> frozenset[str]:
     """The devices that a job takes. ``auto`` may become any of them."""
-    if isinstance(spec, AuditSpec):
+    if isinstance(spec, AuditSpec | SoftLabelsSpec):
         return frozenset({spec.teacher_load.device, spec.student_load.device})
     if isinstance(spec, DistillSpec):
         return frozenset({spec.load.device, spec.plan.student_load.device})

@@ -2,30 +2,43 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from PySide6.QtCore import Qt, QTimer
-from PySide6.QtWidgets import QFileDialog, QFrame, QHBoxLayout, QScrollArea, QSplitter, QVBoxLayout, QWidget
+from PySide6.QtWidgets import (
+    QFileDialog,
+    QFrame,
+    QHBoxLayout,
+    QScrollArea,
+    QSplitter,
+    QStackedWidget,
+    QVBoxLayout,
+    QWidget,
+)
 
 from app import estimates, theme
 from app.context import Context, ModelChoice
 from app.pages.base import Page
 from app.tables.distil_run import Checkpoint, DistilRun, checkpoint_table
 from app.tables.rows import table_view
+from app.tables.soft_labels import SoftText
 from app.widgets.basic import button, card, clear, gigabytes, heading, label
 from app.widgets.live_curves import Curve, LiveCurves
 from app.widgets.recipe import Recipe
+from app.widgets.soft_labels import SoftLabels
 from core.errors import ForeshotError
 from core.runs.events import Event, Log, Progress, Samples
 from core.runs.folder import RunFolder, write_atomic
-from core.specs import DistillSpec, LoadOptions, ScanSpec
+from core.specs import DistillSpec, LoadOptions, ScanSpec, SoftLabelsSpec
 from core.specs.distill import DistillPlan, write_plan
 
 LOSS: Final = "Loss, per supervised token"
 KL: Final = "KL(teacher ‖ student) on held-out prompts, nats per token"
 AGREEMENT: Final = "Most probable token agrees, held-out prompts"
 ULD: Final = "Distance of sorted probabilities on held-out prompts"
+TABS: Final = ("Training", "Soft labels")
 METRICS: Final = {KL: "kl", AGREEMENT: "agreement", ULD: "uld"}
 
 
@@ -38,6 +51,7 @@ class DistilPage(Page):
         super().__init__(context, parent)
         self.run: DistilRun | None = None
         self.run_id = ""
+        self.soft_id = ""
         self.paused = False
         self.estimate = estimates.DistillEstimate()
         self._build()
@@ -114,11 +128,37 @@ class DistilPage(Page):
         right.addWidget(top)
         right.addWidget(self.below)
         right.setSizes([520, 220])
+        explorer, column = card()
+        self.soft = SoftLabels()
+        self.soft.asked.connect(self.read_soft)
+        column.addWidget(self.soft)
+        self.tabs = QStackedWidget()
+        self.tabs.addWidget(right)
+        self.tabs.addWidget(explorer)
+        row = QHBoxLayout()
+        row.setSpacing(8)
+        self.tab_buttons = [button(title, partial(self.show_tab, at)) for at, title in enumerate(TABS)]
+        for made in self.tab_buttons:
+            made.setCheckable(True)
+            made.setStyleSheet("QPushButton:checked { background: palette(highlight); font-weight: 600; }")
+            row.addWidget(made)
+        row.addStretch(1)
+        side = QVBoxLayout()
+        side.setSpacing(12)
+        side.addLayout(row)
+        side.addWidget(self.tabs, 1)
+        self.show_tab(0)
         outer = QHBoxLayout(self)
         outer.setContentsMargins(20, 16, 20, 16)
         outer.setSpacing(12)
         outer.addWidget(left)
-        outer.addWidget(right, 1)
+        outer.addLayout(side, 1)
+
+    def show_tab(self, at: int) -> None:
+        """Training (0) or soft labels (1)."""
+        self.tabs.setCurrentIndex(at)
+        for number, made in enumerate(self.tab_buttons):
+            made.setChecked(number == at)
 
     # the recipe
 
@@ -189,6 +229,8 @@ class DistilPage(Page):
         self._show_estimate()
 
     def on_event(self, run_id: str, event: Event) -> None:
+        if run_id == self.soft_id and isinstance(event, Progress):
+            self.soft.say(f"{event.task}…", busy=True)
         if run_id != self.run_id or self.run is None:
             return
         run = self.run
@@ -214,14 +256,25 @@ class DistilPage(Page):
             self.empty.setText(event.message)
 
     def on_finished(self, run_id: str, outcome: object) -> None:
+        if run_id == self.soft_id:
+            self._show_soft(self.context.run_folder(run_id))
         if run_id == self.run_id:
             self.paused = False
             self._load(self.context.run_folder(run_id))
         self._show_estimate()
 
     def open_run(self, folder: Path) -> None:
-        self.run_id = folder.name
-        self._load(folder)
+        try:
+            soft = isinstance(RunFolder.open(folder).spec, SoftLabelsSpec)
+        except ForeshotError as error:
+            self.context.show_error(error.message, error.hint)
+            return
+        self.show_tab(1 if soft else 0)
+        if soft:
+            self._show_soft(folder)
+        else:
+            self.run_id = folder.name
+            self._load(folder)
 
     def _load(self, path: Path) -> None:
         try:
@@ -258,6 +311,37 @@ class DistilPage(Page):
     def _busy(self) -> bool:
         waiting = {folder.id for folder in getattr(self.context.jobs, "waiting", ())}
         return self.run_id in self.context.running or self.run_id in waiting
+
+    # soft labels
+
+    def read_soft(self, text: str, as_text: bool) -> None:
+        """Queue the reading of ``text`` by the pair above; asks for a model that is missing."""
+        teacher, student = self.context.teacher, self.context.student
+        if teacher is None or student is None:
+            self.context.choose_requested.emit("teacher" if teacher is None else "student")
+            return
+        spec = SoftLabelsSpec(
+            teacher=str(teacher.ref),
+            student=str(student.ref),
+            prompt="" if as_text else text,
+            text=text if as_text else "",
+            teacher_load=teacher.load,
+            student_load=student.load,
+        )
+        self.soft_id = self.context.submit(spec)
+        if self.soft_id:
+            self.soft.say("Waiting for the engine.", busy=True)
+
+    def _show_soft(self, path: Path) -> None:
+        try:
+            found = SoftText.open(RunFolder.open(path))
+        except ForeshotError as error:
+            self.context.show_error(error.message, error.hint)
+            found = None
+        if found is not None:
+            self.soft.set_text(found)
+        else:
+            self.soft.say("Nothing was read.")
 
     # showing
 

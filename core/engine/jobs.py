@@ -11,7 +11,7 @@ from core.errors import BugError, Cancelled, EnvironmentFault, ForeshotError
 from core.runs.emitters import PipeEmitter, RecordingEmitter, TerminalEmitter
 from core.runs.events import Emitter, Error, Result, State
 from core.runs.folder import RunFolder, disk_fault
-from core.specs import AskSpec, AuditSpec, DistillSpec, JobSpec, ScanSpec, SuiteSpec
+from core.specs import AskSpec, AuditSpec, DistillSpec, JobSpec, ScanSpec, SoftLabelsSpec, SuiteSpec
 
 EXIT_CANCELLED = 130
 
@@ -52,6 +52,10 @@ def run_job(spec: JobSpec, folder: RunFolder, emitter: Emitter) -> dict[str, Any
         from core.engine.ask import run_ask
 
         return run_ask(spec, folder, emitter)
+    if isinstance(spec, SoftLabelsSpec):
+        from core.engine.softlabels import run_soft_labels
+
+        return run_soft_labels(spec, folder, emitter)
     if isinstance(spec, DistillSpec):
         from core.engine.distill import run_distill
 

@@ -86,6 +86,32 @@ class AskSpec(msgspec.Struct, frozen=True, kw_only=True, tag="ask", tag_field="j
         return ModelRef.parse(self.model, self.adapter)
 
 
+class SoftLabelsSpec(msgspec.Struct, frozen=True, kw_only=True, tag="softlabels", tag_field="job"):
+    """What two models expect at each token: of the teacher's answer to ``prompt``, or of ``text`` as it stands.
+
+    ``top`` tokens of each model are kept by name; masses, entropies and divergences are of the whole vocabulary.
+    """
+
+    teacher: str
+    student: str
+    prompt: str = ""
+    text: str = ""
+    top: int = 20
+    tokens: int = 48
+    teacher_load: LoadOptions = LoadOptions()
+    student_load: LoadOptions = LoadOptions()
+    seed: int = 0
+    version: int = SPEC_VERSION
+
+    @property
+    def ref(self) -> ModelRef:
+        return ModelRef.parse(self.teacher)
+
+    @property
+    def load(self) -> LoadOptions:
+        return self.teacher_load
+
+
 class AuditSpec(msgspec.Struct, frozen=True, kw_only=True, tag="audit", tag_field="job"):
     """Inspect, scan and suites on a teacher and (if given) a student, then the scorecard.
 
@@ -144,7 +170,7 @@ class DistillSpec(msgspec.Struct, frozen=True, kw_only=True, tag="distill", tag_
         return self.plan.teacher.load
 
 
-JobSpec = ScanSpec | SuiteSpec | AskSpec | AuditSpec | DistillSpec | CanarySpec
+JobSpec = ScanSpec | SuiteSpec | AskSpec | SoftLabelsSpec | AuditSpec | DistillSpec | CanarySpec
 
 
 def encode_spec(spec: JobSpec) -> bytes:
@@ -174,6 +200,13 @@ def command_line(spec: JobSpec, out: str | None = None) -> str:
         words += ["distill", f"{out}/plan.yaml" if out else "PLAN.yaml"]
         if out:
             words += ["--out", out]
+        return shlex.join(str(word) for word in words)
+    if isinstance(spec, SoftLabelsSpec):
+        words += ["softlabels", "--teacher", spec.teacher, "--student", spec.student, "--top", spec.top]
+        words += ["--text", spec.text] if spec.text else ["--prompt", spec.prompt, "--tokens", spec.tokens]
+        words += ["--teacher-quant", spec.teacher_load.quant, "--student-quant", spec.student_load.quant]
+        words += ["--device", spec.load.device, "--dtype", spec.load.dtype, "--seed", spec.seed]
+        words += ["--out", out] if out else []
         return shlex.join(str(word) for word in words)
     if isinstance(spec, CanarySpec):
         words += ["canary", "--teacher", spec.teacher, "--student", spec.student]

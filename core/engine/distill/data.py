@@ -311,7 +311,7 @@ def make_examples(rows: Sequence[Row], data: Data, pair: Pair, seed: int, emitte
     longest = min(limit for limit in limits if limit)
     examples = []
     for row, answer in kept:
-        example = _example(row, answer, pair)
+        example = make_example(row, answer, pair)
         if example is None:
             counts["mask_not_proved"] += 1
         elif max(len(example.ids), len(example.teacher_ids or ())) > longest:
@@ -376,8 +376,9 @@ def tokenize(text: str, lm: LanguageModel) -> list[int]:
     return list(lm.tokenizer(text, add_special_tokens=not lm.has_template)["input_ids"])
 
 
-def _example(row: Row, answer: Generation | None, pair: Pair) -> Example | None:
-    """None where it cannot be proved which tokens are the answer's."""
+def make_example(row: Row, answer: Generation | None, pair: Pair) -> Example | None:
+    """One row with the teacher's ``answer`` (None for its own, or for plain text); None where it cannot be proved which
+    tokens are the answer's."""
     teacher, student, same = pair
     prompt = "" if row.text is not None else _rendered(row, student)
     if answer is not None and same:
