@@ -327,7 +327,7 @@ class _Stage:
             self.emitter,
             log,
             self._check_fit,
-            lambda step: self._keep(side, step),
+            (lambda step: self._keep(side, step)) if self.plan.evaluation.keep else None,
         )
         return trainer.run(start, copy=copy)
 

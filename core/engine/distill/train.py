@@ -152,8 +152,8 @@ class Trainer:
 
     Args:
         log: takes rows of the curve, each with a unique ``key``; called before a checkpoint is written.
-        keep: called with the step of each evaluation in between, for the plan's ``evaluation.keep``.
         check_fit: told what one micro-step needed, before the first step; raises where that is too much.
+        keep: called with the step of each evaluation in between.
     """
 
     def __init__(
@@ -168,8 +168,8 @@ class Trainer:
         plan_hash: str,
         emitter: Emitter,
         log: Callable[[list[dict[str, Any]]], None],
-        check_fit: Callable[[Fit], None],
-        keep: Callable[[int], None],
+        check_fit: Callable[[Fit], None] | None = None,
+        keep: Callable[[int], None] | None = None,
     ) -> None:
         from accelerate import Accelerator
 
@@ -210,7 +210,8 @@ class Trainer:
             return Outcome(engine, "nothing to learn")
         why = "budget"
         self.learner.train()
-        self.check_fit(self.micro_step())
+        if self.check_fit:
+            self.check_fit(self.micro_step())
         saved = time.monotonic()
         try:
             while True:
@@ -333,7 +334,7 @@ class Trainer:
     def _evaluate(self, engine: Engine) -> None:
         self.learner.eval()
         found = evaluate(self.side, self.held_out, self.stage.budget, engine.step, self.emitter)
-        if self.evaluation.keep and engine.step < len(self.steps):
+        if self.keep and engine.step < len(self.steps):
             self.keep(engine.step)
         self.learner.train()
         engine.evaluations.append(found)
