@@ -226,6 +226,8 @@ def _headline(
     sentences += _of_triggers(findings, parts)
     if not pair:
         return (*sentences, "One model alone: nothing can be said about transfer.")
+    if not parts["teacher"].claimed and _same(parts["teacher"], parts["student"]):
+        sentences.append("Teacher and student are the same files: whatever one shows, the other shows.")
     rows = tuple(row for row in rows if row.primary)
     decided: dict[str, list[str]] = {}
     origins: dict[str, list[str]] = {}
@@ -240,6 +242,10 @@ def _headline(
     if undecided:
         sentences.append(f"{undecided} of {len(rows)} classes could not be decided with these samples.")
     return tuple(sentences)
+
+
+def _same(one: Part, two: Part) -> bool:
+    return (one.card.fingerprint, one.card.weights_sha256) == (two.card.fingerprint, two.card.weights_sha256)
 
 
 def _of_triggers(findings: tuple[FindingLine, ...], parts: Parts) -> list[str]:

@@ -31,7 +31,7 @@ def part(role: str, means: dict[tuple[str, str], float]) -> Any:
         rows += own
     rows.append({"key": "speech", "answers": 24, "degenerate": 0})  # a line that belongs to no suite
     scan = {"findings": [], "coverage": []}
-    card = SimpleNamespace(not_examined=())
+    card: Any = SimpleNamespace(not_examined=(), fingerprint=role, weights_sha256=None)
     return scope.Part(role=role, card=card, suite={"suites": suites}, suite_items=tuple(rows), scan=scan)
 
 
@@ -62,6 +62,9 @@ def test_a_headline_speaks_of_primary_rows(pair: scope.Parts) -> None:
     said = compose._headline(tuple(compose._suite_rows(pair, SPEC)), (), pair, ())
     assert "Removed: political framing." in said
     assert "Transferred: refusal on sensitive topics." in said
+    assert not any("same files" in line for line in said)
+    pair["student"].card = pair["teacher"].card
+    assert any("same files" in line for line in compose._headline(tuple(compose._suite_rows(pair, SPEC)), (), pair, ()))
 
 
 def test_classes_without_a_suite_are_named(pair: scope.Parts) -> None:
