@@ -97,8 +97,10 @@ class _Audit:
             self.emitter.emit(
                 Progress("part", f"Part {done + 1} of {len(self.spec.parts)}", done, len(self.spec.parts))
             )
-            self._measure(self.parts[role], kind)
-            self.save()
+            part = self.parts[role]
+            self._measure(part, kind)
+            if kind != "cross" or part.cross:  # nothing to try: nothing new
+                self.save()
 
     def _measure(self, part: Part, kind: PartKind) -> None:
         model, load = self.models[part.role]

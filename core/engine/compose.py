@@ -218,7 +218,7 @@ def _headline(
 ) -> tuple[str, ...]:
     """A few sentences: whether the audit ended, the strongest finding, the verdicts, their origin, what stayed open."""
     pair = "student" in parts
-    sentences = ["This audit did not end: the first pages say what is missing."] if missing else []
+    sentences = ["This audit did not end; what is missing is listed below."] if missing else []
     if parts["teacher"].claimed:
         sentences.append(
             "The teacher was not loaded: a file of answers stands in for it, and what it claims is not checked."

@@ -111,7 +111,8 @@ def missing(parts: Parts, stopped: str) -> tuple[str, ...]:
     for role, part in parts.items():
         wanted = len(to_try(parts, role))
         if part.cross is None and wanted and not part.claimed:
-            lines.append(f"{wanted} triggers found in another model were not tried on the {role}.")
+            some = "1 trigger" if wanted == 1 else f"{wanted} triggers"
+            lines.append(f"Not tried on the {role}: {some} found in another model.")
     return (*lines, f"The audit stopped: {stopped}" if stopped else "The audit has not ended yet.") if lines else ()
 
 
