@@ -260,6 +260,9 @@ def _distill_plan(arguments: argparse.Namespace) -> DistillPlan:
             ),
             evaluation=plans.Evaluation(every=arguments.evaluate_every, keep=arguments.keep_checkpoints),
             stages=arguments.stages,
+            on_policy=plans.OnPolicy(share=arguments.on_policy, tokens=arguments.answer_tokens)
+            if arguments.on_policy
+            else None,
             seed=arguments.seed,
         )
     except ValueError as error:
@@ -556,6 +559,13 @@ def _distill_options(distill: argparse.ArgumentParser) -> None:
     distill.add_argument("--hidden", type=float, default=0.0, metavar="W", help="weight of matched hidden states")
     distill.add_argument("--cache", type=int, default=0, metavar="K", help="cache the teacher's top K, then free it")
     distill.add_argument("--lora", type=int, default=0, metavar="RANK", help="train a LoRA of this rank, then merge it")
+    distill.add_argument(
+        "--on-policy",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="a last stage on that share of the student's own answers",
+    )
     distill.add_argument("--rate", type=float, default=2e-4, metavar="R", help="learning rate")
     distill.add_argument("--epochs", type=int, default=1, metavar="N")
     distill.add_argument("--steps", type=int, default=0, metavar="N", help="stop after so many steps")

@@ -30,6 +30,7 @@ from core.specs.distill import (
     DistillPlan,
     Evaluation,
     LossPlan,
+    OnPolicy,
     Optimiser,
     Trainable,
     make_plan,
@@ -116,6 +117,9 @@ class Recipe(QWidget):
         self.epochs = self._spin("Passes over the data", 1, 100, 1, "", prefix="passes: ")
         self.steps = self._spin("Steps at most", 0, 10_000_000, 0, " steps", zero="no limit of steps")
         self.rate = self._real("Learning rate", 0.000001, 1, 2e-4, "rate ", decimals=6, step=5e-5)
+        self.own = self._spin(
+            "Own answers in a last stage", 0, 100, 0, " % own answers at the end", zero="no stage on own answers"
+        )
         self.cache = self._box(
             "Teacher while training", {"": "teacher in memory", "cache": "teacher cached, then freed"}
         )
@@ -177,6 +181,7 @@ class Recipe(QWidget):
         student.row(self.stages)
         student.row(self.trained, self.rank)
         student.row(self.epochs, self.steps)
+        student.row(self.own)
         student.row(self.cache)
         student.row(self.keep, self.rate)
         column = QVBoxLayout(self)
@@ -269,6 +274,9 @@ class Recipe(QWidget):
             budget=Budget(epochs=self.epochs.value(), max_steps=self.steps.value()),
             evaluation=Evaluation(every=EVALUATE_EVERY, keep=bool(self.key(self.keep))),
             stages=self.stages.value(),
+            on_policy=OnPolicy(share=self.own.value() / 100, tokens=self.answer_tokens.value())
+            if self.own.value()
+            else None,
         )
 
     def _edited(self) -> None:

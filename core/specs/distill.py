@@ -170,6 +170,19 @@ class Budget(_Part, frozen=True, kw_only=True):
     grad_checkpointing: bool = False
 
 
+class OnPolicy(_Part, frozen=True, kw_only=True):
+    """Learning from the student's own answers (GKD; Agarwal et al. 2024, arXiv:2306.13649).
+
+    Attributes:
+        share: of the prompts of a step that the student answers itself, just before it (lambda of the paper).
+        temperature: of these answers. tokens: longest of them.
+    """
+
+    share: Share = 0.5
+    temperature: Positive = 1.0
+    tokens: Count = 48
+
+
 class Stage(_Part, frozen=True, kw_only=True):
     """One training. ``teacher`` is the plan's, or the student of the stage before (``previous``)."""
 
@@ -181,6 +194,7 @@ class Stage(_Part, frozen=True, kw_only=True):
     trainable: Trainable = Trainable()
     optimiser: Optimiser = Optimiser()
     budget: Budget = Budget()
+    on_policy: OnPolicy | None = None
 
 
 class Evaluation(_Part, frozen=True, kw_only=True):
@@ -299,6 +313,11 @@ def _stage_problems(stage: Stage) -> Any:
             f"{where}: a cache keeps no whole distribution, which {loss.kind} needs.",
             "Use forward_kl or topk with a cache, or leave `cache` out.",
         )
+    if stage.on_policy and (cache or loss.kind in ("ce", "uld") or loss.alpha < 1):
+        yield (
+            f"{where}: own answers are judged by the teacher alone, which has to be there.",
+            "Use a divergence with alpha 1, and leave `cache` out of a stage with `on_policy`.",
+        )
     if cache and cache.mode == "sampled" and loss.temperature != 1:
         yield f"{where}: sampled draws are of temperature 1.", "Use `loss.temperature` 1 or the cache mode topk."
 
@@ -336,6 +355,7 @@ def make_plan(
     budget: Budget = _DEFAULT_BUDGET,
     evaluation: Evaluation = _DEFAULT_EVALUATION,
     stages: int = 2,
+    on_policy: OnPolicy | None = None,
     seed: int = 0,
 ) -> DistillPlan:
     """The plan of one variant, as the command line and the window write it.
@@ -343,6 +363,9 @@ def make_plan(
     standard: one stage into ``student``. self: the student is cut from the teacher itself. progressive: ``stages``
     stages, each smaller than the one before and taught by it. task-specific: standard on the prompts that match
     ``data.keep``. sequence-level: the teacher's answers are learned as text (Kim and Rush 2016, arXiv:1606.07947).
+
+    ``on_policy`` adds a last stage, in which the student is taught on answers of its own, by reverse KL where ``loss``
+    has no divergence of its own choice.
     """
     if variant == "sequence-level":
         loss = LossPlan(kind="ce")
@@ -379,6 +402,18 @@ def make_plan(
     else:
         source = "teacher" if variant == "self" else student
         made = (Stage(name="stage-1", student=cut(source, drop_layers), **common),)  # type: ignore[arg-type]
+    if on_policy is not None:
+        chosen = loss.kind not in ("forward_kl", "ce", "uld")
+        own = Stage(
+            name="on-policy",
+            student=Student(source="previous"),
+            loss=msgspec.structs.replace(loss, alpha=1.0) if chosen else LossPlan(kind="reverse_kl"),
+            trainable=trainable,
+            optimiser=optimiser,
+            budget=budget,
+            on_policy=on_policy,
+        )
+        made = (*made, own)
     plan = DistillPlan(
         teacher=Teacher(model=teacher, load=teacher_load),
         stages=made,

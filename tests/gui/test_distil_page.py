@@ -131,13 +131,13 @@ def test_every_choice_reaches_the_plan(page: DistilPage, context: Context, tmp_p
     pick(page, "keep", "keep")
     for name, value in {
         "temperature": 2.0, "alpha": 0.5, "keep_width": 50, "rank": 8, "epochs": 3, "steps": 40, "rate": 1e-3,
-        "answer_tokens": 32, "limit": 100,
+        "answer_tokens": 32, "limit": 100, "own": 25,
     }.items():  # fmt: skip
         getattr(recipe, name).setValue(value)
     said = (
         f"--teacher /t --student /s --teacher-quant nf4 --prompts {file} --answers given --loss jsd --temperature 2 "
         "--alpha 0.5 --build width_prune --keep-width 0.5 --lora 8 --epochs 3 --steps 40 --rate 0.001 "
-        "--answer-tokens 32 --limit 100 --evaluate-every 20 --keep-checkpoints"
+        "--answer-tokens 32 --limit 100 --on-policy 0.25 --evaluate-every 20 --keep-checkpoints"
     )
     assert page.plan() == command(said)
 

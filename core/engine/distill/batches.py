@@ -7,7 +7,7 @@ run: every token has the same weight, however the step is cut into batches (or p
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -38,6 +38,8 @@ class Batch:
 
 Step = list[list[int]]
 """Batches of indices of examples."""
+Examples = Sequence[Example] | Mapping[int, Example]
+"""Examples by index: all of a training, or those of one step."""
 
 
 def plan_steps(examples: Sequence[Example], budget: Budget, seed: int, limit: int = 0) -> list[Step]:
@@ -66,7 +68,7 @@ def _by_supervised(order: list[int], examples: Sequence[Example], tokens: int) -
         yield chosen
 
 
-def cut(indices: Sequence[int], examples: Sequence[Example], budget: Budget) -> Step:
+def cut(indices: Sequence[int], examples: Examples, budget: Budget) -> Step:
     """Batches of at most ``batch_tokens`` (one example is never cut), longest first."""
     order = sorted(indices, key=lambda index: (-_length(examples[index]), index))
     batches: list[list[int]] = []
@@ -90,12 +92,12 @@ def _length(example: Example) -> int:
     return max(len(example.ids), len(example.teacher_ids or ()))
 
 
-def supervised_tokens(step: Step, examples: Sequence[Example]) -> int:
+def supervised_tokens(step: Step, examples: Examples) -> int:
     return sum(len(examples[index].at) for batch in step for index in batch)
 
 
 def collate(
-    indices: Sequence[int], examples: Sequence[Example], *, packing: bool, device: torch.device, teacher: bool = False
+    indices: Sequence[int], examples: Examples, *, packing: bool, device: torch.device, teacher: bool = False
 ) -> Batch:
     """The tensors of one batch; ``teacher`` takes the teacher's tokens where they are others."""
     sides = [_side(examples[index], teacher) for index in indices]

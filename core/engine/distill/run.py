@@ -107,7 +107,9 @@ def _sentence(plan: DistillPlan, reports: list[dict[str, Any]]) -> str:
         return f"{NOTHING_TO_LEARN}{noise}."
     stages, against = "", ""
     if len(reports) > 1:
-        stages = f", stage {len(reports)} of {len(reports)} against the stage before"
+        stages = f", stage {len(reports)} of {len(reports)}"
+    if last["against_plan_teacher"]:
+        stages += " against the stage before"
         against = f" Against the first teacher: {metrics_words(last['against_plan_teacher'])}."
     broken = (
         f" The student is broken: {'; '.join(last['capability']['reasons'])}." if last["capability"]["broken"] else ""

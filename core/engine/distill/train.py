@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from core.engine.distill import checkpoint
-from core.engine.distill.batches import Batch, Step, collate, plan_steps, supervised_tokens
+from core.engine.distill.batches import Batch, Examples, Step, collate, cut, plan_steps, supervised_tokens
 from core.engine.distill.cache import TeacherCache
 from core.engine.distill.checkpoint import Engine
 from core.engine.distill.data import Example
@@ -22,6 +22,7 @@ from core.engine.distill.evaluate import HeldOut, Metrics, evaluate
 from core.engine.distill.fit import Fit, measure
 from core.engine.distill.head import TeacherSide, fused_loss
 from core.engine.distill.losses import Dense, Objective, hidden_distance
+from core.engine.distill.own_answers import own_answers
 from core.engine.distill.side import Side
 from core.errors import Cancelled, InputError
 from core.runs.events import Emitter, Progress, Samples
@@ -175,7 +176,7 @@ class Trainer:
 
         self.stage, self.evaluation, self.examples, self.held_out = stage, evaluation, examples, held_out
         self.folder, self.plan_hash, self.emitter, self.log = folder, plan_hash, emitter, log
-        self.check_fit, self.keep = check_fit, keep
+        self.check_fit, self.keep, self.seed = check_fit, keep, seed
         self.side = learner.side
         self.steps: list[Step] = plan_steps(examples, stage.budget, seed, stage.budget.max_steps)
         self._ahead = [0]  # supervised tokens from each step to the end
@@ -241,7 +242,7 @@ class Trainer:
         indices = max((batch for step in self.steps for batch in step), key=self._size)
 
         def step() -> None:
-            own, theirs = self._batch(indices)
+            own, theirs = self._batch(indices, self.examples)
             self.accelerator.backward(self.learner(own, theirs, 1.0 / max(1, len(own.labels))))
 
         return measure(step, list(self.weights.values()), self._size(indices), free)
@@ -253,8 +254,8 @@ class Trainer:
 
     def _step(self, engine: Engine) -> None:
         """One optimiser step; every supervised token of it has the same weight, however it is cut into batches."""
-        step = self.steps[engine.step]
-        tokens = supervised_tokens(step, self.examples)
+        step, examples = self._drawn(engine)
+        tokens = supervised_tokens(step, examples)
         rate = schedule(self.stage.optimiser, engine.step, len(self.steps))
         for group in self.optimiser.param_groups:
             group["lr"] = rate
@@ -262,7 +263,7 @@ class Trainer:
         for indices in step:
             self.emitter.check()  # may wait: what is paused is not counted
             begun = time.monotonic()
-            own, theirs = self._batch(indices)
+            own, theirs = self._batch(indices, examples)
             value = self.learner(own, theirs, 1 / tokens)
             if not torch.isfinite(value):
                 raise self._diverged(engine)
@@ -282,16 +283,30 @@ class Trainer:
         self._rows.append({"key": f"{self.stage.name}/{engine.step}", "stage": self.stage.name, **row})
         self._shown.append({"stage": self.stage.name, **row})
 
-    def _batch(self, indices: list[int]) -> tuple[Batch, Batch]:
+    def _drawn(self, engine: Engine) -> tuple[Step, Examples]:
+        """The batches of this step and the examples in them; on-policy, some with answers of the student's own."""
+        step, plan = self.steps[engine.step], self.stage.on_policy
+        if plan is None:
+            return step, self.examples
+        begun = time.monotonic()
+        indices = [index for batch in step for index in batch]
+        self.learner.eval()
+        fresh = own_answers(indices, self.examples, self.side.lm, plan, f"{self.seed}/{self.stage.name}/{engine.step}")
+        self.learner.train()
+        examples = {index: fresh.get(index, self.examples[index]) for index in indices}
+        engine.seconds += time.monotonic() - begun
+        return cut(indices, examples, self.stage.budget), examples
+
+    def _batch(self, indices: list[int], examples: Examples) -> tuple[Batch, Batch]:
         packing = self.stage.budget.packing
-        own = collate(indices, self.examples, packing=packing, device=self.side.device)
+        own = collate(indices, examples, packing=packing, device=self.side.device)
         teacher = self.learner.teacher if isinstance(self.learner, Learner) else None
         if teacher is None:
             return own, own
-        other = any(self.examples[index].teacher_ids is not None for index in indices)
+        other = any(examples[index].teacher_ids is not None for index in indices)
         if not other and teacher.device == own.ids.device:
             return own, own
-        return own, collate(indices, self.examples, packing=packing, device=teacher.device, teacher=True)
+        return own, collate(indices, examples, packing=packing, device=teacher.device, teacher=True)
 
     def _diverged(self, engine: Engine) -> InputError:
         self._flush()
