@@ -40,7 +40,7 @@ from app.widgets.tray import Tray
 from core.errors import ForeshotError
 from core.runs.events import Event, Heartbeat, Hello, Log, Progress, State
 from core.runs.folder import RunFolder
-from core.specs import AskSpec, AuditSpec, DistillSpec, JobSpec, LoadOptions, ScanSpec, SoftLabelsSpec
+from core.specs import AskSpec, AuditSpec, DistillSpec, JobSpec, LoadOptions, ScanSpec, SoftLabelsSpec, SuiteSpec
 from core.types import ModelRef, Role
 
 PAGES: Final = (
@@ -447,7 +447,8 @@ def pair_of(
         return choice if choice is not None and (choice.ref, choice.load) == (new.ref, new.load) else new
 
     if isinstance(spec, AuditSpec):
-        new_teacher = keep(teacher, ModelChoice(ModelRef.parse(spec.teacher), spec.teacher_load))
+        named = keep(teacher, ModelChoice(ModelRef.parse(spec.teacher), spec.teacher_load))
+        new_teacher = teacher if spec.teacher_answers else named  # a name of whoever answered is no folder
         if spec.student is None:
             return new_teacher, student
         return new_teacher, keep(student, ModelChoice(ModelRef.parse(spec.student), spec.student_load))
@@ -458,7 +459,8 @@ def pair_of(
         source = spec.plan.stages[0].student.source
         new_teacher = keep(teacher, ModelChoice(spec.ref, spec.load))
         return new_teacher, student if source == "teacher" else keep(student, ModelChoice(ModelRef.parse(source)))
-    if any(choice is not None and choice.ref == spec.ref for choice in (teacher, student)):
+    placed = any(choice is not None and choice.ref == spec.ref for choice in (teacher, student))
+    if placed or (isinstance(spec, SuiteSpec) and spec.answers):
         return teacher, student
     return ModelChoice(spec.ref, spec.load), student
 

@@ -16,10 +16,10 @@ from app.guide import AuditGuide
 from app.guide.guide import RUNNING
 from app.guide.plan import wont
 from app.jobs.engine_process import Outcome
-from app.main_window import MainWindow
+from app.main_window import MainWindow, pair_of
 from app.pages.start import StartPage
 from core.runs.events import Error, Progress
-from core.specs import AuditSpec, Pipeline
+from core.specs import AuditSpec, Pipeline, SuiteSpec
 from tests.gui.test_frame import drop
 
 MakeWindow = Callable[..., MainWindow]
@@ -164,6 +164,14 @@ def test_a_file_of_answers_stands_in(
     assert "can be read from written answers" in guide.plan.words.text()
     guide.models.choose_answers()
     assert guide.spec().teacher_answers is None
+
+
+def test_whoever_answered_is_no_folder_to_be_read() -> None:
+    audit = AuditSpec(teacher="gpt", student="small", teacher_answers="gpt.jsonl")
+    teacher, student = pair_of(audit, None, None)
+    assert teacher is None
+    assert student is not None
+    assert pair_of(SuiteSpec(model="gpt", answers="gpt.jsonl"), None, None) == (None, None)
 
 
 def test_what_is_ticked_is_run(make_window: MakeWindow, model_folder: MakeModel) -> None:
