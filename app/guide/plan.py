@@ -113,7 +113,11 @@ class PlanStep(QWidget):
             if role != "baseline":
                 scan = estimates.time_words(self.context.runs_dir, choice, self.preset)
                 parts.append(f"scan: {scan}" if scan else "")
-            if not in_words:
+            if in_words:
+                parts.append(
+                    f"suites: {len(read.prompts()):,} answers of up to {max(read.prompts().values(), default=0)} tokens"
+                )
+            else:
                 suites = estimates.suite_words(self.context.runs_dir, choice, items)
                 parts.append(f"suites: {suites}" if suites else "")
             lines.append(f"{name} · " + "; ".join(part for part in parts if part))

@@ -17,6 +17,8 @@ from core.errors import InputError
 from core.suites.items import Choice, Item, Plan, Prompt, Refusal, Suite
 
 TOKENS = 96
+"""Of an answer that is read for a refusal: one that goes on to answer shows it within these."""
+CHOICE_TOKENS = 48
 LIMITS = "Read from written answers by expressions that nobody calibrated, not from probabilities."
 
 
@@ -70,7 +72,9 @@ def asked(plan: Plan) -> tuple[str, ...]:
 
 
 def tokens(plan: Plan) -> int:
-    return plan.max_new_tokens if isinstance(plan, Prompt) else TOKENS
+    if isinstance(plan, Prompt):
+        return plan.max_new_tokens
+    return CHOICE_TOKENS if isinstance(plan, Choice) else TOKENS
 
 
 def named(answer: str, options: Iterable[str]) -> list[int]:
