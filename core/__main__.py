@@ -6,6 +6,7 @@ Exit codes: 0 done; 1 done and ``--fail-on`` was met; 2 bad input; 3 the environ
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 import tempfile
@@ -17,7 +18,7 @@ from typing import Any
 import msgspec
 
 from core import __version__
-from core.errors import ForeshotError, InputError
+from core.errors import Cancelled, ForeshotError, InputError
 from core.report.forms import FORMS
 from core.runs.folder import RunFolder, write_atomic
 from core.specs import AskSpec, AuditSpec, DistillSpec, JobSpec, LoadOptions, ScanSpec, SoftLabelsSpec, SuiteSpec
@@ -214,6 +215,13 @@ def _distill(arguments: argparse.Namespace) -> int:
     named = [plan.teacher.model, *(stage.student.source for stage in plan.stages)]
     if out and any(out in Path(part).resolve().parents for text in named for part in text.split("+")):
         raise InputError("own_output", f"A model of this plan lies inside {out}.", "Choose another folder with --out.")
+    if int(os.environ.get("RANK", "0")) > 0:  # of ``accelerate launch``: helps the first process, and writes nothing
+        from core.engine.distill import follow
+
+        os.environ.update({"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"})
+        with contextlib.suppress(Cancelled):
+            follow(DistillSpec(plan=plan))
+        return 0
     return _run(DistillSpec(plan=plan), arguments)
 
 

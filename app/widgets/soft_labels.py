@@ -113,6 +113,9 @@ class SoftLabels(QWidget):
                 "Read a prompt to see both models' soft labels, and where the student's differ."
             )
             return
+        if not self.line.text():
+            self.line.setText(str(text.report.get("prompt") or text.report.get("text", "")))
+            self.kind.setCurrentIndex(0 if text.report.get("prompt") else 1)
         self.say(str((text.report.get("summary") or {}).get("sentence", "")))
         self.slider.blockSignals(True)
         self.slider.setRange(0, len(text.temperatures) - 1)

@@ -7,6 +7,6 @@ for a few supervised tokens at a time (``head``).
 
 from __future__ import annotations
 
-from core.engine.distill.run import run_distill
+from core.engine.distill.run import follow, run_distill
 
-__all__ = ["run_distill"]
+__all__ = ["follow", "run_distill"]

@@ -28,6 +28,7 @@ from core.engine.distill.lineage import (
     metrics_words,
     model_card,
 )
+from core.engine.distill.ranks import Ranks, Silent
 from core.engine.distill.side import Side
 from core.engine.distill.students import Built, build_student
 from core.engine.distill.train import NOTHING, Learner, Outcome, Trainer, make_trainable
@@ -57,15 +58,20 @@ def run_distill(spec: DistillSpec, folder: RunFolder, emitter: Emitter) -> dict[
     plan = spec.plan
     check_plan(plan)
     write_atomic(folder.path / "plan.yaml", write_plan(plan))
+    ranks = Ranks()
+    ranks.join(plan.teacher.load.device)
+    ranks.agree(str(folder.path))  # the others wait for it: see ``follow``
     reports: list[dict[str, Any]] = []
     for number, stage in enumerate(plan.stages, 1):
         place = folder.path / f"stage-{number}"
         finished = _finished(place)
         if finished is None:
             place.mkdir(exist_ok=True)
-            finished = _Stage(plan, stage, number, place, folder, emitter).run()
+            ranks.agree(number)
+            finished = _Stage(plan, stage, number, place, folder, emitter, ranks).run()
             folder.write_json(f"stage-{number}/stage.json", finished)
         reports.append(finished)
+    ranks.agree(0)
     for number in range(1, len(plan.stages) + 1):
         (folder.path / f"stage-{number}" / "held-out.safetensors").unlink(missing_ok=True)
     student = folder.path / f"stage-{len(plan.stages)}" / "student"
@@ -83,6 +89,16 @@ def run_distill(spec: DistillSpec, folder: RunFolder, emitter: Emitter) -> dict[
         "timing": {"wall_s": round(time.monotonic() - started, 1)},
         "peak_rss_bytes": peak_rss_bytes(),
     }
+
+
+def follow(spec: DistillSpec) -> None:
+    """Help the first process: join each stage that it trains, until it says that there is none."""
+    ranks = Ranks()
+    ranks.join(spec.plan.teacher.load.device)
+    folder = RunFolder(Path(ranks.agree("")), spec)
+    while number := ranks.agree(0):
+        place = folder.path / f"stage-{number}"
+        _Stage(spec.plan, spec.plan.stages[number - 1], number, place, folder, Silent(), ranks).follow()
 
 
 def _finished(place: Path) -> dict[str, Any] | None:
@@ -125,8 +141,18 @@ class _Stage:
     """One stage, in the order of its steps."""
 
     def __init__(
-        self, plan: DistillPlan, stage: Stage, number: int, place: Path, folder: RunFolder, emitter: Emitter
+        self,
+        plan: DistillPlan,
+        stage: Stage,
+        number: int,
+        place: Path,
+        folder: RunFolder,
+        emitter: Emitter,
+        ranks: Ranks,
     ) -> None:
+        self.ranks, self.told = ranks, plan
+        placed = msgspec.structs.replace(plan.teacher, load=ranks.placed(plan.teacher.load))
+        plan = msgspec.structs.replace(plan, teacher=placed, student_load=ranks.placed(plan.student_load))
         self.plan, self.stage, self.number, self.place = plan, stage, number, place
         self.folder, self.emitter = folder, emitter
         before = str(folder.path / f"stage-{number - 1}" / "student")
@@ -165,6 +191,7 @@ class _Stage:
         start = self._start(side, held_out)
         make_trainable(side, self.stage.trainable, self.plan.seed, checkpointing=self.stage.budget.grad_checkpointing)
         copy = stage_is_copy(self.stage, teacher_card, source_card)
+        self.ranks.agree(None)  # everything is on disk: the others may come
         outcome = self._train(side, teacher_side, cache, made, held_out, start, copy)
         report = self._end(side, held_out, outcome, start)
         if teacher is not None:
@@ -174,6 +201,22 @@ class _Stage:
         checkpoint.discard(self.place)
         student.close()
         return report
+
+    def follow(self) -> None:
+        """Another process's part: it trains with what the first one has prepared."""
+        self.ranks.agree(None)
+        card = self._card(self.teacher_model, "teacher")
+        prepared = self._prepared()
+        assert prepared is not None
+        _, made, facts = prepared
+        student = load_model(ModelRef(str(self.place / "baseline")), self.plan.student_load, self.emitter)
+        side = Side(student, facts["vocabulary"])
+        held_out, cache, teacher = self._teacher(None, card, made, facts)
+        make_trainable(side, self.stage.trainable, self.plan.seed, checkpointing=self.stage.budget.grad_checkpointing)
+        self._train(side, teacher, cache, made, held_out, None, False)
+        if teacher is not None:
+            teacher.lm.close()
+        student.close()
 
     # parts, in their order
 
@@ -304,7 +347,7 @@ class _Stage:
         cache: TeacherCache | None,
         made: _Data,
         held_out: HeldOut,
-        start: Metrics,
+        start: Metrics | None,
         copy: bool,
     ) -> Outcome:
         known = {key for key in self.folder.done() if key.startswith(f"{self.stage.name}/")}
@@ -325,11 +368,12 @@ class _Stage:
             held_out,
             self.place,
             self.plan.seed,
-            f"{plan_sha256(self.plan)}/{self.stage.name}",
+            f"{plan_sha256(self.told)}/{self.stage.name}",
             self.emitter,
             log,
-            self._check_fit,
+            self._check_fit if self.ranks.first else None,
             (lambda step: self._keep(side, step)) if self.plan.evaluation.keep else None,
+            self.ranks,
         )
         return trainer.run(start, copy=copy)
 
@@ -434,7 +478,7 @@ class _Stage:
 
     def _export(self, side: Side, report: dict[str, Any], teacher: ModelCard, source: ModelCard) -> None:
         self._progress("export", "Student", 0, 1)
-        told = lineage(self.plan, self.number, report, teacher, source, side.lm.dtype)
+        told = lineage(self.told, self.number, report, teacher, source, side.lm.dtype)
         export(side.lm, self.place / "student", model_card(told), told)
         report["student_sha256"] = inspect_model(ModelRef(str(self.place / "student")), hash_files=True).weights_sha256
         self._progress("export", "Student", 1, 1)

@@ -23,6 +23,7 @@ from core.engine.distill.fit import Fit, measure
 from core.engine.distill.head import TeacherSide, fused_loss
 from core.engine.distill.losses import Dense, Objective, hidden_distance
 from core.engine.distill.own_answers import own_answers
+from core.engine.distill.ranks import Ranks
 from core.engine.distill.side import Side
 from core.errors import Cancelled, InputError
 from core.runs.events import Emitter, Progress, Samples
@@ -155,6 +156,7 @@ class Trainer:
         log: takes rows of the curve, each with a unique ``key``; called before a checkpoint is written.
         check_fit: told what one micro-step needed, before the first step; raises where that is too much.
         keep: called with the step of each evaluation in between.
+        ranks: the processes of this training; only the first needs ``held_out``.
     """
 
     def __init__(
@@ -163,7 +165,7 @@ class Trainer:
         stage: Stage,
         evaluation: Evaluation,
         examples: Sequence[Example],
-        held_out: HeldOut,
+        held_out: HeldOut | None,
         folder: Path,
         seed: int,
         plan_hash: str,
@@ -171,12 +173,14 @@ class Trainer:
         log: Callable[[list[dict[str, Any]]], None],
         check_fit: Callable[[Fit], None] | None = None,
         keep: Callable[[int], None] | None = None,
+        ranks: Ranks | None = None,
     ) -> None:
         from accelerate import Accelerator
 
         self.stage, self.evaluation, self.examples, self.held_out = stage, evaluation, examples, held_out
         self.folder, self.plan_hash, self.emitter, self.log = folder, plan_hash, emitter, log
         self.check_fit, self.keep, self.seed = check_fit, keep, seed
+        self.ranks = ranks or Ranks()
         self.side = learner.side
         self.steps: list[Step] = plan_steps(examples, stage.budget, seed, stage.budget.max_steps)
         self._ahead = [0]  # supervised tokens from each step to the end
@@ -190,12 +194,13 @@ class Trainer:
         )
         self.plain_optimiser = optimiser
         self.accelerator = Accelerator(cpu=learner.side.device.type == "cpu", mixed_precision="no")
-        self.learner, self.optimiser = self.accelerator.prepare(learner, optimiser, device_placement=[False, True])
+        self.learner = learner
+        self.optimiser = self.accelerator.prepare(optimiser)
         self._rows: list[dict[str, Any]] = []
         self._shown: list[dict[str, Any]] = []
         self._last_shown = 0.0
 
-    def run(self, start: Metrics, *, copy: bool = False) -> Outcome:
+    def run(self, start: Metrics | None, *, copy: bool = False) -> Outcome:
         """Train from the newest checkpoint, or from the start. ``start`` are the metrics at step 0; a ``copy`` has the
         teacher's own weights.
 
@@ -205,9 +210,10 @@ class Trainer:
             Cancelled: after a checkpoint was written.
         """
         engine = checkpoint.load(self.folder, self.plan_hash, self.weights, self.plain_optimiser)
-        engine = engine or Engine(evaluations=[start], plan=self.plan_hash)
+        engine = engine or Engine(evaluations=[start] if start else [], plan=self.plan_hash)
         pure = self.stage.loss.kind != "ce" and self.stage.loss.alpha == 1
-        if pure and engine.step == 0 and (copy or (start.kl is not None and start.kl < NOTHING)):
+        nothing = copy or (start is not None and start.kl is not None and start.kl < NOTHING)
+        if self.ranks.agree(pure and engine.step == 0 and nothing):
             return Outcome(engine, "nothing to learn")
         why = "budget"
         self.learner.train()
@@ -217,12 +223,12 @@ class Trainer:
         try:
             while True:
                 # in this order, so that a run that was interrupted between a step and its evaluation catches up
-                self.emitter.check()
-                if self._is_due(engine):
+                self._check()
+                if self.ranks.first and self._is_due(engine):
                     self._evaluate(engine)
                 if engine.step >= len(self.steps):
                     break
-                if self._stalled(engine):
+                if self.ranks.agree(self._stalled(engine)):
                     why = "early stop"
                     break
                 if engine.step and time.monotonic() - saved >= self.stage.budget.checkpoint_s:
@@ -252,55 +258,88 @@ class Trainer:
         lengths = [len(self.examples[index].ids) for index in indices]
         return sum(lengths) if self.stage.budget.packing else len(lengths) * max(lengths)
 
+    def _check(self) -> None:
+        """Raise Cancelled, in all processes, where the first was asked to stop."""
+        stop = False
+        try:
+            self.emitter.check()
+        except Cancelled:
+            stop = True
+        if self.ranks.agree(stop):
+            raise Cancelled
+
     def _step(self, engine: Engine) -> None:
         """One optimiser step; every supervised token of it has the same weight, however it is cut into batches."""
         step, examples = self._drawn(engine)
-        tokens = supervised_tokens(step, examples)
+        tokens = self._total(supervised_tokens(step, examples))
         rate = schedule(self.stage.optimiser, engine.step, len(self.steps))
         for group in self.optimiser.param_groups:
             group["lr"] = rate
-        loss = 0.0
+        loss = torch.zeros((), dtype=torch.float64, device=self.side.device)
         for indices in step:
-            self.emitter.check()  # may wait: what is paused is not counted
+            if self.ranks.world == 1:
+                self.emitter.check()  # may wait: what is paused is not counted
             begun = time.monotonic()
             own, theirs = self._batch(indices, examples)
             value = self.learner(own, theirs, 1 / tokens)
-            if not torch.isfinite(value):
+            if self.ranks.world == 1 and not torch.isfinite(value):
                 raise self._diverged(engine)
             self.accelerator.backward(value)
-            loss += float(value.detach())
+            loss += value.detach()
             engine.seconds += time.monotonic() - begun
         begun = time.monotonic()
+        if self.ranks.world > 1:
+            self._add_up(loss)
         norm = float(self.accelerator.clip_grad_norm_(list(self.weights.values()), self.stage.optimiser.clip))
-        if not math.isfinite(norm):
+        if not math.isfinite(norm) or not torch.isfinite(loss):
             raise self._diverged(engine)
         self.optimiser.step()
         self.optimiser.zero_grad()
         engine.seconds += time.monotonic() - begun
         engine.step += 1
         engine.tokens += tokens
-        row = {"step": engine.step, "loss": loss, "rate": rate, "norm": norm, "tokens": engine.tokens}
+        row = {"step": engine.step, "loss": float(loss), "rate": rate, "norm": norm, "tokens": engine.tokens}
         self._rows.append({"key": f"{self.stage.name}/{engine.step}", "stage": self.stage.name, **row})
         self._shown.append({"stage": self.stage.name, **row})
 
     def _drawn(self, engine: Engine) -> tuple[Step, Examples]:
-        """The batches of this step and the examples in them; on-policy, some with answers of the student's own."""
+        """This process's batches of the step and the examples in them; on-policy, some with answers of its own."""
         step, plan = self.steps[engine.step], self.stage.on_policy
-        if plan is None:
+        if plan is None and self.ranks.world == 1:
             return step, self.examples
+        indices = self.ranks.share([index for batch in step for index in batch])
+        if plan is None:
+            return cut(indices, self.examples, self.stage.budget), self.examples
         begun = time.monotonic()
-        indices = [index for batch in step for index in batch]
         self.learner.eval()
-        fresh = own_answers(indices, self.examples, self.side.lm, plan, f"{self.seed}/{self.stage.name}/{engine.step}")
+        fresh = own_answers(indices, self.examples, self.side.lm, plan, self._draw(engine))
         self.learner.train()
         examples = {index: fresh.get(index, self.examples[index]) for index in indices}
         engine.seconds += time.monotonic() - begun
         return cut(indices, examples, self.stage.budget), examples
 
+    def _draw(self, engine: Engine) -> str:
+        """Seed of a step's own answers; each process draws by itself."""
+        seed = f"{self.seed}/{self.stage.name}/{engine.step}"
+        return f"{seed}/{self.ranks.rank}" if self.ranks.rank else seed
+
+    def _total(self, count: int) -> int:
+        """Over all processes."""
+        number = torch.tensor(count, device=self.side.device)
+        self.ranks.add([number])
+        return int(number)
+
+    def _add_up(self, loss: torch.Tensor) -> None:
+        """Loss and gradients over all processes; one that had nothing to do brings zeros."""
+        for parameter in self.weights.values():
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        self.ranks.add([loss, *(parameter.grad for parameter in self.weights.values() if parameter.grad is not None)])
+
     def _batch(self, indices: list[int], examples: Examples) -> tuple[Batch, Batch]:
         packing = self.stage.budget.packing
         own = collate(indices, examples, packing=packing, device=self.side.device)
-        teacher = self.learner.teacher if isinstance(self.learner, Learner) else None
+        teacher = self.learner.teacher
         if teacher is None:
             return own, own
         other = any(examples[index].teacher_ids is not None for index in indices)
@@ -347,6 +386,7 @@ class Trainer:
         return due and engine.evaluations[-1].step != engine.step
 
     def _evaluate(self, engine: Engine) -> None:
+        assert self.held_out is not None
         self.learner.eval()
         found = evaluate(self.side, self.held_out, self.stage.budget, engine.step, self.emitter)
         if self.keep and engine.step < len(self.steps):
@@ -363,6 +403,8 @@ class Trainer:
         return min(distances[-patience:]) > (1 - GAIN) * min(distances[:-patience])
 
     def save(self, engine: Engine) -> None:
+        if not self.ranks.first:
+            return
         self._flush()
         checkpoint.save(self.folder, engine, self.weights, self.plain_optimiser)
 
