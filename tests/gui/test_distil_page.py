@@ -285,7 +285,9 @@ def write_run(context: Context, *, lora: bool = False, finished: bool = True) ->
         (place / name).mkdir(parents=True)
         (place / name / file).write_text("{}")
     if finished:
-        (place / "stage.json").write_text(json.dumps({"evaluations": evaluations}))
+        (place / "stage.json").write_text(
+            json.dumps({"evaluations": evaluations, "after": {**evaluations[-1], "degenerate": 0.125}})
+        )
         stage: dict[str, Any] = {
             "fit": {"need": 2e9, "free": 3e9, "estimated": None}, "share_of_ideal": 0.41, "tokens_per_s": 512.0,
         }  # fmt: skip
@@ -304,6 +306,7 @@ def test_a_finished_run_is_read_from_its_folder(page: DistilPage, context: Conte
     assert len(page.curves.curves[LOSS].points) == 40
     assert page.curves.curves[KL].points == [(0, 2.0), (20, 1.0), (40, 0.5)]
     assert [row.what for row in page.table.rows] == ["before distillation", "checkpoint", "student"]
+    assert page.table.data(page.table.index(2, 6)) == "12 %"
     assert "512 supervised tokens/s, 41 % of this machine's matrix peak" in page.state.text()
     page.view.selectRow(1)
     page.scan.click()
