@@ -37,6 +37,7 @@ def avid(card: Scorecard, shown: Scorecard) -> bytes:
         "description": _text(_description(card, shown)),
         "impact": {
             "avid": {
+                "vuln_id": "",
                 "risk_domain": list(dict.fromkeys(DOMAIN[entry.id[0]] for entry in views)),
                 "sep_view": [f"{entry.id}: {entry.name}" for entry in views],
                 "lifecycle_view": ["L05: Evaluation"],
