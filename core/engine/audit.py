@@ -20,7 +20,8 @@ from core.catalog import ModelCard, inspect_model
 from core.engine.compose import compose
 from core.engine.scope import Part, Parts, answered_card, to_try
 from core.errors import Cancelled, ForeshotError, InputError
-from core.report import encode_scorecard, render_pdf
+from core.report import encode_scorecard
+from core.report.exports import write_views
 from core.report.scorecard import Scorecard
 from core.runs.emitters import PrefixEmitter
 from core.runs.events import Emitter, Progress
@@ -31,9 +32,9 @@ from core.types import ModelRef, Role
 
 
 def run_audit(spec: AuditSpec, folder: RunFolder, emitter: Emitter) -> dict[str, Any]:
-    """Run all parts and write ``scorecard.json`` and ``scorecard.pdf``. Returns the report; errors as the parts'.
+    """Run all parts and write ``scorecard.json`` and all its views. Returns the report; errors as the parts'.
 
-    An audit that is stopped writes both too, with what is missing, before the error goes on.
+    An audit that is stopped writes them too, with what is missing, before the error goes on.
     """
     if spec.baseline and spec.student is None:
         raise InputError(
@@ -47,7 +48,7 @@ def run_audit(spec: AuditSpec, folder: RunFolder, emitter: Emitter) -> dict[str,
         raise
     emitter.emit(Progress("scorecard", "Scorecard", 0, 1))
     card = audit.save()
-    write_atomic(folder.path / "scorecard.pdf", render_pdf(card))
+    write_views(card, folder.path)
     emitter.emit(Progress("scorecard", "Scorecard", 1, 1))
     return {
         "schema": 1,
@@ -140,7 +141,7 @@ class _Audit:
         if not self.parts:
             return
         try:
-            write_atomic(self.folder.path / "scorecard.pdf", render_pdf(self.save(_why(error))))
+            write_views(self.save(_why(error)), self.folder.path)
         except Exception:
             return
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 from core.report.avid import avid
 from core.report.cyclonedx import cyclonedx
@@ -13,6 +14,7 @@ from core.report.pdf import render_pdf
 from core.report.sarif import sarif
 from core.report.scorecard import Scorecard, encode_scorecard
 from core.report.table import table
+from core.runs.folder import disk_fault, write_atomic
 
 WRITERS: dict[str, Callable[[Scorecard, Scorecard], bytes]] = {
     "pdf": lambda card, _: render_pdf(card),
@@ -23,6 +25,17 @@ WRITERS: dict[str, Callable[[Scorecard, Scorecard], bytes]] = {
     "avid": avid,
     "modelcard": model_card,
 }
+
+
+def write_views(card: Scorecard, folder: Path) -> None:
+    """``scorecard.pdf`` beside ``scorecard.json``, and every other form under ``exports/``."""
+    write_atomic(folder / "scorecard.pdf", export(card, "pdf"))
+    try:
+        (folder / "exports").mkdir(exist_ok=True)
+    except OSError as error:
+        raise disk_fault(error, folder) from error
+    for name in WRITERS.keys() - {"pdf", "json"}:
+        write_atomic(folder / "exports" / f"scorecard{FORMS[name].ending}", export(card, name))
 
 
 def export(card: Scorecard, form: str, *, full: bool = False) -> bytes:

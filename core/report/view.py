@@ -16,6 +16,7 @@ SLOT_WORDS = {
     "system": "system prompt",
     "earlier_turn": "earlier turn",
 }
+EXCERPT = 240  # characters shown of a prompt or an answer; scorecard.json holds all
 FULL_FORM = 12  # findings printed in full; the rest go into a table
 
 
@@ -246,7 +247,7 @@ def _shares(*values: float) -> list[float] | None:
 
 def _example(example: dict[str, str]) -> dict[str, list[Run]] | None:
     parts = ("prompt", "without", "with_trigger")
-    return {key: runs(example.get(key, ""), lines=True, limit=700) for key in parts} if example else None
+    return {key: runs(example.get(key, ""), lines=True, limit=EXCERPT) for key in parts} if example else None
 
 
 def _around(value: float, ci: tuple[float, float] | None) -> tuple[float, float, float]:

@@ -116,7 +116,7 @@ class RunFolder:
     def _clear(path: Path) -> None:
         for name in ("header.json", "report.json", "items.jsonl", "events.jsonl", "scorecard.json", "scorecard.pdf"):
             (path / name).unlink(missing_ok=True)
-        for stage in path.glob("stage-*"):
+        for stage in (*path.glob("stage-*"), path / "exports"):
             shutil.rmtree(stage, ignore_errors=True)
 
     # items: finished work, one line each, appended as it is done

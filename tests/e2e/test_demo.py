@@ -11,6 +11,7 @@ import pytest
 from pypdf import PdfReader
 
 from core.report import decode_scorecard, render_pdf, scorecard_schema
+from core.report.forms import FORMS
 from tests.e2e.conftest import DemoRun, cli
 
 pytestmark = [pytest.mark.engine, pytest.mark.model, pytest.mark.timeout(1500)]
@@ -56,11 +57,12 @@ def test_the_scorecard_is_the_truth_and_the_pdf_a_view(demo_run: DemoRun) -> Non
     assert attached["scorecard.json"][0] == data
 
 
-def test_report_writes_both_forms(demo_run: DemoRun, tmp_path: Path) -> None:
-    for form in ("pdf", "json"):
-        out = tmp_path / f"card.{form}"
-        assert cli("report", str(demo_run.path), "--format", form, "--out", str(out)).returncode == 0
-        assert out.read_bytes() == (demo_run.path / f"scorecard.{form}").read_bytes()
+def test_report_writes_every_form_as_the_audit_did(demo_run: DemoRun, tmp_path: Path) -> None:
+    for name, form in FORMS.items():
+        out = tmp_path / f"scorecard{form.ending}"
+        assert cli("report", str(demo_run.path), "--format", name, "--out", str(out)).returncode == 0
+        where = demo_run.path if name in ("pdf", "json") else demo_run.path / "exports"
+        assert out.read_bytes() == (where / out.name).read_bytes()
 
 
 def test_a_finished_demo_is_not_computed_again(demo_run: DemoRun) -> None:

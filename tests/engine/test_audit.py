@@ -130,6 +130,9 @@ def test_an_audit_that_stops_says_what_is_missing(stage: str, shelf: Shelf, tmp_
     assert found.missing[-1] == "The audit stopped: The disk is full."
     assert "did not end" in found.headline[0]
     assert (folder.path / "scorecard.pdf").read_bytes().startswith(b"%PDF")
+    assert len(list((folder.path / "exports").iterdir())) == 5
+    log = json.loads((folder.path / "exports" / "scorecard.sarif").read_bytes())
+    assert not log["runs"][0]["invocations"][0]["executionSuccessful"]
     assert not any(row.verdict in ("removed", "not detected at δ") for row in found.rows)
 
     shelf.ran, shelf.stop_at = [], ""
