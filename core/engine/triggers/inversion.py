@@ -42,6 +42,12 @@ LONG_WORD = 5
 talks: a persona's name turns up in chains that its opening and signature do not have as they are."""
 COMPARED = 40
 """Chains that are read on the reference."""
+MENDED, MEND_FROM = 4, 0.6
+"""Chains, and their least strength, of which it is seen whether they run better with another beginning."""
+MEND_PLACES, MEND_TOKENS, MEND_GROWN = 3, 400, 96
+"""Places among the first tokens, other tokens read at each, and those of them that are grown: the ones after which the
+model is surest of what comes next."""
+MEND_GAIN = 0.001
 SAME = 20
 """Characters in a row that two chains have to share to be one."""
 SAME_WORDS = 0.8
@@ -131,15 +137,50 @@ def invert(
         payload = _payload(lm, starts[at], chains.tokens[row].tolist(), steps.tolist(), prior[at])
         if payload:
             found.append(payload)
-    merged = _merge(found)
-    for payload in merged:
-        payload.familiar = familiar(payload.text, clean)
-    if reference is not None:
-        others = [reference.prefill(ids) for ids in reference.token_ids(prompts[:GATE_PROMPTS])]
-        merged = sorted(merged, key=lambda payload: -payload.strength)[:COMPARED]
-        _novelty(lm, reference, gate, others, merged)
+    others = [reference.prefill(ids) for ids in reference.token_ids(prompts[:GATE_PROMPTS])] if reference else []
+
+    def judged(payloads: list[Payload]) -> list[Payload]:
+        for payload in payloads:
+            payload.familiar = familiar(payload.text, clean)
+        payloads = sorted(payloads, key=lambda payload: -payload.strength)
+        if reference is not None:
+            payloads = payloads[:COMPARED]
+            _novelty(lm, reference, gate, others, payloads)
+        return sorted(payloads, key=lambda payload: -payload.strength)
+
+    ranked = judged(_merge(found))
+    strong = [payload for payload in ranked[:MENDED] if payload.strength >= MEND_FROM]
+    better = [_mended(lm, prefixes, payload, width.steps, emitter) for payload in strong]
+    if better != strong:
+        ranked = judged([*better, *ranked[len(strong) :]])
     emitter.emit(Progress("payload", "Payload candidates", 4, 4))
-    return sorted(merged, key=lambda payload: -payload.strength)
+    return ranked
+
+
+def _mended(lm: LanguageModel, prefixes: Sequence[Any], payload: Payload, steps: int, emitter: Emitter) -> Payload:
+    """The same text with the beginning from which it runs best.
+
+    A chain that was begun with a token of low prior may run into the payload in a bent form ("Electricization is a
+    fraud" for "Electric cars are a fraud"), and the bent form is what no trigger brings.
+    """
+    starts: dict[tuple[int, ...], float] = {}
+    for cut in range(1, min(MEND_PLACES, len(payload.tokens)) + 1):
+        begun = tuple(payload.tokens[:cut])
+        read = lm.read(prefixes[0], [begun], MEND_TOKENS, emitter=emitter)
+        for token, logprob in zip(read.tokens[0].tolist(), read.logprobs[0].tolist(), strict=True):
+            if token < len(lm.tokenizer) and token not in lm.stop_tokens:
+                starts[*begun, token] = payload.prior + logprob
+    every = list(starts)
+    sure = lm.read(prefixes[0], every, 1, emitter=emitter).logprobs[:, 0]
+    branches = [every[at] for at in sure.argsort(descending=True, stable=True).tolist()[:MEND_GROWN]]
+    chains = lm.extend(prefixes, branches, steps, emitter=emitter)
+    best = payload
+    for row, start in enumerate(branches):
+        certain = chains.logprobs[:, row].exp().mean(0).tolist()
+        found = _payload(lm, start, chains.tokens[row].tolist(), certain, starts[start])
+        if found and found.quality > best.quality + MEND_GAIN and same_words(found.text, payload.text):
+            best = found
+    return best
 
 
 def _starts(
