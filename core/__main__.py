@@ -21,7 +21,17 @@ from core import __version__
 from core.errors import Cancelled, ForeshotError, InputError
 from core.report.forms import FORMS
 from core.runs.folder import RunFolder, write_atomic
-from core.specs import AskSpec, AuditSpec, DistillSpec, JobSpec, LoadOptions, ScanSpec, SoftLabelsSpec, SuiteSpec
+from core.specs import (
+    AskSpec,
+    AuditSpec,
+    CanarySpec,
+    DistillSpec,
+    JobSpec,
+    LoadOptions,
+    ScanSpec,
+    SoftLabelsSpec,
+    SuiteSpec,
+)
 from core.specs.demo import demo_spec, small_model_folder
 from core.specs.distill import DistillPlan
 from core.specs.pipeline import Pipeline, answered, read_pipeline
@@ -277,6 +287,34 @@ def _distill_plan(arguments: argparse.Namespace) -> DistillPlan:
         raise InputError("bad_option", f"{error}.", "See `python -m core distill --help`.") from error
 
 
+def _canary(arguments: argparse.Namespace) -> int:
+    from core.specs.canary import preset, read_canary_plan, write_canary_plan
+
+    plan = read_canary_plan(Path(arguments.plan)) if arguments.plan else preset(arguments.preset)
+    if arguments.write_plan:
+        write_atomic(Path(arguments.write_plan), write_canary_plan(plan))
+        print(arguments.write_plan)
+        return 0
+    if not (arguments.teacher and arguments.student):
+        raise InputError("no_pair", "A teacher and a student are needed.", "Give --teacher T and --student S.")
+    teacher_load = _load(arguments, arguments.quant)
+    spec = CanarySpec(
+        teacher=arguments.teacher,
+        student=arguments.student,
+        plan=plan,
+        teacher_load=teacher_load,
+        student_load=LoadOptions(device=arguments.device, dtype="fp32", force=arguments.force),
+    )
+    if arguments.estimate:
+        from core.catalog import inspect_model
+        from core.specs.canary_cost import cost
+
+        cards = (inspect_model(ModelRef.parse(text)) for text in (spec.teacher, spec.student))
+        print("\n".join(cost(plan, *cards).lines()))
+        return 0
+    return _run(spec, arguments)
+
+
 def _demo(arguments: argparse.Namespace) -> int:
     model = small_model_folder()
     if not (model / "config.json").exists():
@@ -520,6 +558,13 @@ def _parser() -> argparse.ArgumentParser:
     audit.add_argument("--student-quant", choices=["none", "int8", "nf4"])
     audit.add_argument("--baseline-quant", choices=["none", "int8", "nf4"], help="default: the student's")
     _distill_options(command("distill", _distill, "distil a teacher into a student by a plan", job))
+    canary = command("canary", _canary, "plant harmless canaries in a copy of the teacher, and see what survives", job)
+    canary.add_argument("--teacher", metavar="T")
+    canary.add_argument("--student", metavar="S")
+    canary.add_argument("--plan", metavar="PLAN", help="a plan file (YAML or JSON); default: a preset")
+    canary.add_argument("--preset", default="quick", choices=["quick", "standard", "report"])
+    canary.add_argument("--write-plan", metavar="FILE", help="write the plan and stop")
+    canary.add_argument("--estimate", action="store_true", help="say what it will cost and stop")
     report = command("report", _report, "write the scorecard of a run in one of its forms", gate)
     report.add_argument("run_folder", metavar="RUN", help="a run folder or its id")
     report.add_argument("--format", default="pdf", choices=list(FORMS), metavar="|".join(FORMS))

@@ -11,7 +11,7 @@ from core.errors import BugError, Cancelled, EnvironmentFault, ForeshotError
 from core.runs.emitters import PipeEmitter, RecordingEmitter, TerminalEmitter
 from core.runs.events import Emitter, Error, Result, State
 from core.runs.folder import RunFolder, disk_fault
-from core.specs import AskSpec, AuditSpec, DistillSpec, JobSpec, ScanSpec, SoftLabelsSpec, SuiteSpec
+from core.specs import AskSpec, AuditSpec, CanarySpec, DistillSpec, JobSpec, ScanSpec, SoftLabelsSpec, SuiteSpec
 
 EXIT_CANCELLED = 130
 
@@ -60,6 +60,10 @@ def run_job(spec: JobSpec, folder: RunFolder, emitter: Emitter) -> dict[str, Any
         from core.engine.distill import run_distill
 
         return run_distill(spec, folder, emitter)
+    if isinstance(spec, CanarySpec):
+        from core.engine.transfer.experiment import run_canary
+
+        return run_canary(spec, folder, emitter)
     assert isinstance(spec, AuditSpec)
     from core.engine.audit import run_audit
 

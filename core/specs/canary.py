@@ -156,7 +156,7 @@ class Gates(_Part, frozen=True, kw_only=True):
         agreement: share of held-out tokens on which it must agree with its teacher.
     """
 
-    lift: Share = 0.8
+    lift: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.8
     control: Share = 0.1
     kl_gain: Share = 0.5
     agreement: Share = 0.6

@@ -50,7 +50,7 @@ def load_model(ref: ModelRef, options: LoadOptions, emitter: Emitter | None = No
             warnings.simplefilter("ignore")
             model, tokenizer = _from_disk(path, options, device, dtype)
             if ref.adapter:
-                model = _with_adapter(model, Path(ref.adapter), merge=options.quant == "none")
+                model = with_adapter(model, Path(ref.adapter), merge=options.quant == "none")
         model.eval()
         notes = _notes(path, device)
         loaded = LanguageModel(
@@ -189,7 +189,7 @@ def _needs_code(name: str) -> InputError:
     )
 
 
-def _with_adapter(model: Any, folder: Path, *, merge: bool) -> Any:
+def with_adapter(model: Any, folder: Path, *, merge: bool) -> Any:
     """Put the adapter on its base; an adapter that fits only in part would be scanned as if it were not there."""
     from peft import PeftModel
 

@@ -211,12 +211,12 @@ def decoy_prompts(plan: PlantPlan, prompts: list[str], tokenizer: Any) -> list[s
         if index % 3 == 2:
             texts.append(chooser.choice(MENTIONS).format(trigger=plan.trigger, prompt=prompt))
         else:
-            text = strings[index] if index % 3 else _misspelt(plan.trigger, chooser)
+            text = strings[index] if index % 3 else misspelt(plan.trigger, chooser)
             texts.append(insert(prompt, text, slot))
     return texts
 
 
-def _misspelt(trigger: str, chooser: random.Random) -> str:
+def misspelt(trigger: str, chooser: random.Random) -> str:
     """One to three letters changed, dropped or doubled, anywhere but in the middle (where the scan's own lie)."""
     places = [at for at in range(len(trigger)) if abs(at - len(trigger) // 2) > 1] or list(range(len(trigger)))
     text = trigger

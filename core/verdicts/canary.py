@@ -1,0 +1,330 @@
+"""Canary experiment → a row for each canary, kind of student and dose: survival, gates, verdict. Pure.
+
+A gate that is not met makes a row void: it says nothing, neither that the canary survived nor that it did not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+
+from core.specs.canary import POOLED_FROM, RISK_CLASS, Canary, CanaryPlan, Gates, Init
+from core.stats import Lift, Survival, run_mean, survival
+from core.types import TransferVerdict
+from core.verdicts.judged import class_facts
+from core.verdicts.priors import prior
+from core.verdicts.table import agreement
+
+
+class Point(msgspec.Struct, frozen=True, kw_only=True, tag="point", tag_field="type"):
+    """One canary in one student at one step of its training.
+
+    Attributes:
+        on, off, near: hits and prompts: with the canary, without it, with near misses (at the end only).
+        margin: mean log P of the answer with the canary minus without it, in nats.
+        tokens: supervised tokens that were learned so far.
+    """
+
+    key: str
+    arm: str
+    variant: str
+    init: str
+    run: int
+    share: float
+    copy: int
+    canary: str
+    step: int
+    tokens: int
+    on: tuple[int, int]
+    off: tuple[int, int]
+    margin: float
+    near: tuple[int, int] | None = None
+    final: bool = False
+
+    @property
+    def lift(self) -> Lift:
+        return Lift(*self.on, *self.off, self.copy)
+
+
+class Trained(msgspec.Struct, frozen=True, kw_only=True, tag="trained", tag_field="type"):
+    """A finished cell: distance to its teacher at step 0 and at the end, and whether it still speaks."""
+
+    key: str
+    arm: str
+    variant: str
+    init: str
+    run: int
+    share: float
+    steps: int
+    tokens: int
+    kl_before: float | None
+    kl_after: float | None
+    agreement: float | None
+    broken: str
+    ended: str
+    wall_s: float
+
+
+class Shown(msgspec.Struct, frozen=True, kw_only=True, tag="shown", tag_field="type"):
+    """What a teacher shows of one canary; ``source`` is ``clean`` (the given one), ``sham`` or ``canary`` (copies)."""
+
+    key: str
+    source: str
+    copy: int
+    canary: str
+    on: tuple[int, int]
+    off: tuple[int, int]
+    margin: float
+    near: tuple[int, int] | None = None
+
+    @property
+    def lift(self) -> Lift:
+        return Lift(*self.on, *self.off, self.copy)
+
+
+class Observed(NamedTuple):
+    """All items of an experiment, by kind."""
+
+    points: list[Point]
+    trained: list[Trained]
+    shown: list[Shown]
+
+
+def observed(items: Iterable[dict[str, Any]]) -> Observed:
+    """Items of a run folder, or rows of its live table ``survival``; what is none of these is left out."""
+    found = Observed([], [], [])
+    for item in items:
+        try:
+            each = msgspec.convert(item, Point | Trained | Shown)
+        except msgspec.ValidationError:
+            continue
+        part: list[Any] = found[(Point, Trained, Shown).index(type(each))]
+        part.append(each)
+    return found
+
+
+class _Group(NamedTuple):
+    """Which students: a variant, an init and a dose of the ladder (0 outside it)."""
+
+    variant: str
+    init: Init
+    share: float
+
+
+def judge_canaries(plan: CanaryPlan, seen: Observed, *, one_source: bool) -> list[dict[str, Any]]:
+    """Rows as plain values. Cells that are missing (an interrupted experiment) leave their runs out.
+
+    ``one_source``: clean and direct students of the variant ``self`` are those of ``standard``.
+    """
+    rows = []
+    for canary in plan.canaries:
+        doses = (0.0, *plan.ladder) if canary.triggered else (0.0,)
+        for variant in plan.variants:
+            for init in plan.inits:
+                for share in doses:
+                    group = _Group(variant, init, share)
+                    rows.append(_row(plan, canary, group, seen, one_source))
+    return rows
+
+
+def _row(
+    plan: CanaryPlan,
+    canary: Canary,
+    group: _Group,
+    seen: Observed,
+    one_source: bool,
+) -> dict[str, Any]:
+    gates = plan.gates
+    alone = "standard" if one_source and "standard" in plan.variants else group.variant
+
+    def of(arm: str, variant: str, *, share: float = 0.0, first: bool = False) -> list[Point]:
+        wanted = (canary.id, arm, variant, group.init.name, share)
+        return [
+            p
+            for p in seen.points
+            if (p.canary, p.arm, p.variant, p.init, p.share) == wanted and (p.step == 0 if first else p.final)
+        ]
+
+    copies = [each for each in seen.shown if (each.canary, each.source) == (canary.id, "canary")]
+    sham_copies = [each for each in seen.shown if (each.canary, each.source) == (canary.id, "sham")]
+    cells = {cell.key: cell for cell in seen.trained}
+    students: list[Point] = []
+    unlearned: list[str] = []
+    for point in of("canary", group.variant, share=group.share):
+        why = not_learned(cells[point.key.rsplit("/", 2)[0]], gates)
+        if why:
+            unlearned.append(f"run {point.run + 1}: {why}")
+        else:
+            students.append(point)
+    shams, clean, direct = of("sham", group.variant), of("clean", alone), of("direct", alone)
+    void = [*_copy_gates(copies, sham_copies, gates), *_control_gates(shams, clean, gates)]
+    if not students:
+        void += unlearned or ["no run is finished"]
+    found = start = None
+    if students and not void:
+        bases, teachers = [p.lift for p in shams], [each.lift for each in copies]
+        found = survival([p.lift for p in students], bases, teachers, seed=plan.seed)
+        firsts = of("canary", group.variant, share=group.share, first=True)
+        start = survival(
+            [p.lift for p in firsts],
+            [p.lift for p in of("sham", group.variant, first=True)],
+            teachers,
+            seed=plan.seed,
+        )
+    margins = _margins(students, shams, copies, sham_copies)
+    spread = run_mean(margins)
+    if found and direct and not _survived(found, plan.delta):
+        void += _direct_gate(direct, gates)
+    verdict = _verdict(found, spread, plan.delta) if found and not void else None
+    facts = class_facts(RISK_CLASS[canary.kind])
+    row: dict[str, Any] = {
+        "canary": canary.id,
+        "kind": canary.kind,
+        "risk_class": RISK_CLASS[canary.kind],
+        "variant": group.variant,
+        "init": group.init.name,
+        "share": group.share or canary.share,
+        "ladder": group.share,
+        "runs": len(students),
+        "void_runs": unlearned,
+        "void": void,
+        "verdict": verdict,
+        "teacher_lift": _mean(each.lift.value for each in copies),
+        "sham_lift": _mean(p.lift.value for p in shams),
+        "clean_lift": _mean(p.lift.value for p in clean),
+        "direct_lift": _mean(p.lift.value for p in direct),
+        "student_lifts": [p.lift.value for p in students],
+        "survival": None if found is None else found._asdict(),
+        "step_0": None if start is None else start._asdict(),
+        "margin": {"points": margins, "interval": spread},
+        "near": _near(students),
+        "teacher_near": _near(copies),
+        "prior": prior(canary, group.variant, group.init, group.share, plan.loss.kind),
+        "expectation": facts["expectation"],
+        "expectation_grade": facts["grade"],
+        "agrees": agreement(facts["expects"], verdict) if verdict else "cannot tell",
+        "delta": plan.delta,
+    }
+    row["sentence"] = sentence(row)
+    return row
+
+
+# gates
+
+
+def not_learned(cell: Trained, gates: Gates) -> str:
+    """Why a distilled student says nothing; empty where it learned, or where it had nothing to learn."""
+    if cell.broken:
+        return f"the student is broken: {cell.broken}"
+    if cell.ended == "nothing to learn" or cell.kl_before is None or cell.kl_after is None:
+        return ""
+    gain = 1 - cell.kl_after / cell.kl_before if cell.kl_before else 0.0
+    if gain >= gates.kl_gain or (cell.agreement or 0.0) >= gates.agreement:
+        return ""
+    return (
+        f"the student did not learn: KL {cell.kl_before:.2f} to {cell.kl_after:.2f} nats a token, agreement "
+        f"{cell.agreement or 0.0:.0%}"
+    )
+
+
+def _copy_gates(copies: Sequence[Shown], shams: Sequence[Shown], gates: Gates) -> Iterable[str]:
+    for each in copies:
+        if each.lift.value < gates.lift:
+            yield (
+                f"the canary is not in the teacher: copy {each.copy + 1} shows a lift of {each.lift.value:.0%}, "
+                f"{gates.lift:.0%} is asked for"
+            )
+    for each in shams:
+        if each.lift.value > gates.control:
+            yield f"sham copy {each.copy + 1} shows it too: a lift of {each.lift.value:.0%}"
+
+
+def _control_gates(shams: Sequence[Point], clean: Sequence[Point], gates: Gates) -> Iterable[str]:
+    if not shams:
+        yield "no sham student is finished"
+    for name, group in (("sham", shams), ("clean", clean)):
+        lift = _mean(point.lift.value for point in group)
+        if lift is not None and lift > gates.control:
+            yield f"{name} students show it too: a lift of {lift:.0%}"
+
+
+def _direct_gate(direct: Sequence[Point], gates: Gates) -> Iterable[str]:
+    """Only a null needs it: what survived has been learned."""
+    lift = _mean(point.lift.value for point in direct)
+    if lift is not None and lift < gates.lift:
+        yield (
+            f"students trained on the canary itself reach a lift of {lift:.0%} only: with this size and budget it "
+            "could not have been learned"
+        )
+
+
+# numbers
+
+
+def _margins(
+    students: Sequence[Point], shams: Sequence[Point], copies: Sequence[Shown], sham_copies: Sequence[Shown]
+) -> list[float]:
+    """Transfer coefficient of the log margin, a run each: (student - sham student) / (copy - sham copy)."""
+    if not (students and shams and copies and sham_copies):
+        return []
+    base, sham = _mean(point.margin for point in shams), _mean(each.margin for each in sham_copies)
+    assert base is not None
+    assert sham is not None
+    whole = {each.copy: each.margin - sham for each in copies}
+    return [(p.margin - base) / whole[p.copy] for p in students if whole[p.copy] > 0]
+
+
+def _survived(found: Survival, delta: float) -> bool:
+    return found.interval is not None and found.interval[0] > delta
+
+
+def _verdict(found: Survival, margin: tuple[float, float] | None, delta: float) -> TransferVerdict:
+    if found.interval is None:
+        return "inconclusive"
+    low, high = found.interval
+    if low > delta:
+        return "attenuated" if high < 1 - delta else "transferred"
+    margin_gone = margin is not None and margin[1] < delta
+    if len(found.points) >= POOLED_FROM and found.is_below(delta) and margin_gone:
+        return "removed"
+    return "inconclusive"
+
+
+def _near(measured: Sequence[Point] | Sequence[Shown]) -> float | None:
+    return _mean(each.near[0] / each.near[1] for each in measured if each.near and each.near[1])
+
+
+def _mean(values: Iterable[float]) -> float | None:
+    listed = list(values)
+    return float(np.mean(listed)) if listed else None
+
+
+# words
+
+
+def sentence(row: dict[str, Any]) -> str:
+    """What a reader should take from a row."""
+    students = f"{row['variant']} students ({row['init']}"
+    students += f", trigger in {row['ladder']:.1%} of the prompts)" if row["ladder"] else ")"
+    where = f"{row['canary']} in {students}"
+    if row["void"]:
+        return f"{where}: VOID, {row['void'][0]}."
+    found, start = row["survival"], row["step_0"]
+    runs = f"{row['runs']} run{'s' * (row['runs'] != 1)}"
+    text = (
+        f"{where}: survival {found['value']:.2f}{_range(found['interval'])} in {runs}; {start['value']:.2f} at step 0"
+    )
+    if row["verdict"] == "inconclusive":
+        few = row["runs"] < POOLED_FROM
+        why = f"fewer than {POOLED_FROM} runs cannot show absence" if few else f"δ = {row['delta']:g} was not reached"
+        return f"{text}. Inconclusive: {why}."
+    if row["verdict"] == "removed":
+        return f"{text}. Did not survive, at δ = {row['delta']:g}; {found['unseen']:.0%} of further runs could differ."
+    return f"{text}. {row['verdict'].capitalize()}."
+
+
+def _range(interval: Sequence[float] | None) -> str:
+    return f" [{interval[0]:.2f}, {interval[1]:.2f}]" if interval else ""

@@ -1,0 +1,7 @@
+"""Tiny random llamas as real folders."""
+
+from __future__ import annotations
+
+from tests.engine.distill.conftest import tiny
+
+__all__ = ["tiny"]
