@@ -27,9 +27,9 @@ AGREEMENT, LOGPROB_TOLERANCE = 0.99, 0.05
 """Lower precision: how often the most probable token is the same; the median difference of log p, in nats.
 
 Choices count as the same when the plain row's two logits are ``STEPS`` rounding steps of the precision apart or less:
-either of them may be a step off. In bf16 a step is 0.125 at a logit of 20, and a plain row alone disagrees with the same
-row in a batch about as often as with packed rows (SmolLM2-135M: at 3 and 5 of 136 places; packed rows were nearer to
-fp32). With one step, two of ten fine-tunes of one model had plain rows, which are five times slower and no truer.
+either of them may be a step off. In bf16 a step is 0.125 at a logit of 20, and a plain row alone disagrees with the
+same row in a batch about as often as with packed rows (SmolLM2-135M: at 3 and 5 of 136 places; packed rows were nearer
+to fp32). With one step, two of ten fine-tunes of one model had plain rows, which are five times slower and no truer.
 """
 STEPS = 2
 
