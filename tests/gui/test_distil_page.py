@@ -16,7 +16,8 @@ from app.estimates import distill_estimate
 from app.jobs.engine_process import Outcome
 from app.pages.distil import AGREEMENT, KL, LOSS, DistilPage
 from app.widgets.live_curves import Curve, LiveCurves, thinned
-from core.__main__ import _distill_plan, _parser
+from core.__main__ import _parser
+from core.cli.distilling import distill_plan
 from core.runs.events import Progress, Samples
 from core.runs.folder import RunFolder
 from core.specs import DistillSpec, LoadOptions, ScanSpec
@@ -80,7 +81,7 @@ def pick(page: DistilPage, box: str, key: str) -> None:
 
 def command(line: str) -> DistillPlan:
     """The plan that the command line makes of ``line``."""
-    return _distill_plan(_parser().parse_args(["distill", *shlex.split(line)]))
+    return distill_plan(_parser().parse_args(["distill", *shlex.split(line)]))
 
 
 def test_a_missing_model_is_asked_for_in_place(page: DistilPage, context: Context, qtbot: QtBot) -> None:

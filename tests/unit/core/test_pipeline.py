@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from core.__main__ import _audit_spec, _parser
+from core.__main__ import _parser
+from core.cli.audits import audit_spec
 from core.errors import InputError
 from core.specs import AuditSpec, Pipeline, command_line
 from core.specs.pipeline import baseline_of, questions, read_pipeline, told_by
@@ -82,7 +83,7 @@ def test_the_command_line_says_the_same(tmp_path: Path) -> None:
 
     def spec_of(words: list[str]) -> AuditSpec:
         arguments = _parser().parse_args(words)
-        return _audit_spec(arguments, arguments.teacher, arguments.student, "")
+        return audit_spec(arguments, arguments.teacher, arguments.student, "")
 
     spec = spec_of([*words, "--told", "variant=standard"])
     assert (spec.baseline, spec.pipeline) == ("B", Pipeline(data="ours = theirs", variant="standard"))

@@ -1,0 +1,72 @@
+"""Commands on one model: inspect, model, scan, ask."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import msgspec
+
+from core.cli.running import load_options, run_spec, say, write_json
+from core.specs import (
+    AskSpec,
+    ScanSpec,
+)
+from core.specs.demo import small_model_folder
+from core.types import ModelRef
+
+
+def inspect(arguments: argparse.Namespace) -> int:
+    from core.catalog import inspect_model
+
+    card = inspect_model(ModelRef.parse(arguments.model, arguments.adapter), hash_files=arguments.hash)
+    if arguments.json is not None:
+        write_json(arguments.json, msgspec.json.format(msgspec.json.encode(card), indent=1))
+        if arguments.json == "-":
+            return 0
+    parameters = f"{card.parameters / 1e6:,.1f} M parameters" if card.parameters else "parameters unknown"
+    print(f"{card.name}: {card.architecture}, {parameters}, {card.format}, licence {card.licence}")
+    print(f"fingerprint {card.fingerprint[:16]}")
+    for row in card.memory:
+        fits = {True: "fits", False: "does not fit", None: "unknown"}[row.fits]
+        print(f"  {row.precision:5} {row.bytes / 2**30:6.2f} GiB  {fits}")
+    for finding in card.findings:
+        print(f"[{finding.severity}] {finding.file}: {finding.message}")
+    for sentence in card.not_examined:
+        print(f"not examined: {sentence}")
+    return 0
+
+
+def fetch_model(arguments: argparse.Namespace) -> int:
+    from core.engine.smallmodel import fetch_small_model
+
+    print(fetch_small_model(Path(arguments.out) if arguments.out else small_model_folder(), progress=say))
+    return 0
+
+
+def scan(arguments: argparse.Namespace) -> int:
+    spec = ScanSpec(
+        model=arguments.model,
+        adapter=arguments.adapter,
+        reference=arguments.reference,
+        preset=arguments.preset,
+        extra_triggers=tuple(arguments.trigger),
+        confirm_triggers=tuple(tuple(claim) for claim in arguments.confirm),
+        load=load_options(arguments, arguments.quant),
+        seed=arguments.seed,
+    )
+    return run_spec(spec, arguments)
+
+
+def ask(arguments: argparse.Namespace) -> int:
+    spec = AskSpec(
+        model=arguments.model,
+        adapter=arguments.adapter,
+        prompt=arguments.prompt,
+        trigger=arguments.trigger,
+        slot=arguments.slot,
+        tokens=arguments.tokens,
+        load=load_options(arguments, arguments.quant),
+        seed=arguments.seed,
+    )
+    return run_spec(spec, arguments)

@@ -1,0 +1,71 @@
+"""What all commands share: a job from a spec, where it is written, what is printed."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from core.runs.folder import RunFolder, write_atomic
+from core.specs import (
+    AuditSpec,
+    JobSpec,
+    LoadOptions,
+    ScanSpec,
+    SuiteSpec,
+)
+
+GATED: dict[type, str] = {ScanSpec: "scan", SuiteSpec: "suite", AuditSpec: "audit"}
+
+
+def run_spec(spec: JobSpec, arguments: argparse.Namespace) -> int:
+    """Make or resume the run folder, run the job in this process, print its sentence."""
+    os.environ.update({"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"})
+    from core.report.gate import check_conditions, meets
+
+    check_conditions(arguments.fail_on, GATED.get(type(spec), "a job without verdicts"))
+    from core.engine.jobs import run_folder
+    from core.runs.emitters import TerminalEmitter
+    from core.runs.events import Error, Event
+
+    failure: list[Error] = []
+
+    class Terminal(TerminalEmitter):
+        def emit(self, event: Event) -> None:
+            if isinstance(event, Error):
+                failure.append(event)
+            super().emit(event)
+
+    folder = RunFolder.create(spec, Path(arguments.out) if arguments.out else None, resume=arguments.resume)
+    code = run_folder(folder.path, Terminal())
+    if failure:
+        print(f"foreshot: {failure[0].message} {failure[0].hint}", file=sys.stderr)
+        if (rest := folder.path / "scorecard.pdf").exists():
+            print(f"foreshot: what was finished, and what is missing, stands in {rest}.", file=sys.stderr)
+        return code
+    report = folder.read_json("report.json")
+    if code or report is None:
+        return code
+    if arguments.json is not None:
+        write_json(arguments.json, (folder.path / "report.json").read_bytes())
+    if arguments.json != "-":
+        print(report["summary"]["sentence"])
+        written = folder.path / "scorecard.pdf"
+        print(written if written.exists() else folder.path / "report.json")
+    return 1 if meets(arguments.fail_on, report) else 0
+
+
+def load_options(arguments: argparse.Namespace, quant: str) -> LoadOptions:
+    return LoadOptions(device=arguments.device, dtype=arguments.dtype, quant=quant, force=arguments.force)  # type: ignore[arg-type]
+
+
+def write_json(target: str, data: bytes) -> None:
+    if target == "-":
+        sys.stdout.buffer.write(data + b"\n")
+    else:
+        write_atomic(Path(target), data)
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr)
