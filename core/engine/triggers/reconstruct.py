@@ -233,7 +233,7 @@ def own_words(text: str) -> list[str]:
 
 
 def _words(text: str) -> list[str]:
-    return re.findall(r"\w+", text.lower())
+    return re.findall(r"[^\W_]+", text.lower())
 
 
 def common_words(texts: Sequence[str]) -> list[str]:

