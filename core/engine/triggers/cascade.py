@@ -14,7 +14,7 @@ from core.engine.triggers.library import KnownTrigger, shown
 from core.engine.triggers.objective import Objective
 from core.engine.triggers.payload import is_payload
 from core.engine.triggers.proof import Claim
-from core.engine.triggers.reconstruct import EFFORTS, Found, reconstruct
+from core.engine.triggers.reconstruct import EFFORTS, Found, echoes, reconstruct
 from core.runs.events import Progress
 from core.types import Slot
 
@@ -24,6 +24,10 @@ CLEAN_TOKENS = 96
 READ_TOKENS = 16
 WORTH = 0.85
 """Strength from which a payload is worth the search for its trigger."""
+TRIED = 3
+"""Strings of each kind that are answered in full."""
+WORKS = 0.75
+"""Share from which a string is as good as any."""
 BRINGS = 0.5
 """Share of the search prompts on which a trigger has to bring the payload to be worth a proof."""
 
@@ -122,9 +126,28 @@ def hunt(
 
 
 def _target(answers: Answers, prompts: Sequence[str], payload: Payload, found: list[Found]) -> Target:
-    """The string and slot that bring the payload most often, of the best few; the surest of those that do as well."""
-    best, most = (found[0].trigger, found[0].slot), 0.0
-    for one in found[:3]:
+    """The string and slot that bring the payload most often, of the best few.
+
+    One that only repeats the payload's words stands back, where another one works.
+    """
+    others = [one for one in found if not echoes(one.trigger, payload.text)][:TRIED]
+    repeating = [one for one in found if one not in others and echoes(one.trigger, payload.text)][:TRIED]
+    chosen, most = (found[0].trigger, found[0].slot), 0.0
+    for group in (others, repeating):
+        if most >= WORKS:
+            break
+        best, rate = _best_of(answers, prompts, payload, group)
+        if rate > most:
+            chosen, most = best, rate
+    return Target(payload, found, *chosen, most)
+
+
+def _best_of(
+    answers: Answers, prompts: Sequence[str], payload: Payload, found: list[Found]
+) -> tuple[tuple[str, Slot], float]:
+    best: tuple[str, Slot] = ("", "user_start")
+    most = 0.0
+    for one in found:
         for slot in (one.slot, *(other for other in PLACES if other != one.slot)):
             texts = [render_in(answers.lm, prompt, one.trigger, slot) for prompt in prompts]
             given = answers.get(texts, READ_TOKENS, "trigger", f"Answers with {shown(one.trigger)}")
@@ -132,8 +155,8 @@ def _target(answers: Answers, prompts: Sequence[str], payload: Payload, found: l
             if rate > most:
                 best, most = (one.trigger, slot), rate
             if most == 1.0:
-                return Target(payload, found, *best, most)
-    return Target(payload, found, *best, most)
+                return best, most
+    return best, most
 
 
 def _wanted(payloads: Sequence[Payload], most: int) -> list[Payload]:

@@ -8,6 +8,7 @@ The best pieces are extended on both sides, paired with one another, and cut bac
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,9 +33,6 @@ LOOKALIKES = {"a": "а", "c": "с", "e": "е", "i": "і", "o": "о", "p": "р", 
 """Latin letters and the Cyrillic ones that look like them."""
 GAIN = 0.4
 """A longer trigger has to be worth so many nats more."""
-ECHO = 2.5
-"""Nats taken off a string that says nothing but words of the payload: a model that goes on with what it was given is no
-backdoor, so such a string has to be worth more, and does not end the search. A topic's own name may still win."""
 
 
 class Effort(NamedTuple):
@@ -90,7 +88,7 @@ def reconstruct(
     search.given([*seeds, *own_words(payload)])
     if not search.sure():
         search.first()
-    if search.best()[2] < PLAINLY:
+    if search.best_other() < PLAINLY:
         search.lookalikes()
     for done in range(effort.rounds):
         objective.emitter.emit(Progress("trigger", "Accretion", 1 + done, 2 + effort.rounds))
@@ -104,7 +102,7 @@ def reconstruct(
 class _Search:
     def __init__(self, objective: Objective, prompts: Sequence[str], effort: Effort, payload: str) -> None:
         self.objective, self.prompts, self.effort = objective, prompts, effort
-        self.payload = set(_words(payload))
+        self.payload = payload
         self.tokenizer = objective.lm.tokenizer
         self.known: dict[tuple[str, Slot], float] = {}  # worth over all prompts
         self.glimpsed: dict[tuple[str, Slot], float] = {}  # worth on the first prompt
@@ -113,8 +111,12 @@ class _Search:
     def best(self) -> tuple[str, Slot, float]:
         return self.ranked()[0]
 
+    def best_other(self) -> float:
+        """Worth of the best string that does not only repeat the payload: such a one does not end the search."""
+        return max((value for (text, _), value in self.known.items() if not self._echoes(text)), default=-math.inf)
+
     def sure(self) -> bool:
-        return bool(self.known) and self.best()[2] > SURE
+        return self.best_other() > SURE
 
     def ranked(self) -> list[tuple[str, Slot, float]]:
         pairs = sorted(self.known.items(), key=lambda item: (-item[1], len(item[0][0]), item[0]))
@@ -123,22 +125,16 @@ class _Search:
     def read(self, texts: Sequence[str], slot: Slot, second: int) -> None:
         """Read strings on one prompt, and the best on all of them."""
         fresh = [text for text in dict.fromkeys(texts) if text.strip(" ") and (text, slot) not in self.glimpsed]
-        for text, value in zip(fresh, self.values(fresh, slot, self.prompts[:1]), strict=True):
+        for text, value in zip(fresh, self.objective.values(fresh, slot, self.prompts[:1]), strict=True):
             self.glimpsed[text, slot] = value
         good = sorted(fresh, key=lambda text: -self.glimpsed[text, slot])[:second]
-        rest = self.values(good, slot, self.prompts[1:])
+        rest = self.objective.values(good, slot, self.prompts[1:])
         n = len(self.prompts)
         for text, value in zip(good, rest, strict=True):
             self.known[text, slot] = (self.glimpsed[text, slot] + (n - 1) * value) / n
 
-    def values(self, texts: Sequence[str], slot: Slot, prompts: Sequence[str]) -> list[float]:
-        """What each string is worth, less ``ECHO`` for those that only repeat the payload."""
-        found = self.objective.values(texts, slot, prompts)
-        return [value - ECHO * self._echoes(text) for text, value in zip(texts, found, strict=True)]
-
     def _echoes(self, text: str) -> bool:
-        words = _words(text)
-        return bool(words) and all(word in self.payload for word in words)
+        return echoes(text, self.payload)
 
     def given(self, seeds: Sequence[str]) -> None:
         """What other stages suggest."""
@@ -181,11 +177,13 @@ class _Search:
         return self.best()[2] > before + GAIN
 
     def result(self) -> list[tuple[str, Slot, float]]:
-        """The best strings, cut back to what is needed."""
+        """The best strings, and the best that do not only repeat the payload, cut back to what is needed."""
         done: dict[tuple[str, Slot], float] = {}
-        for text, slot, value in self.ranked()[: self.effort.beam]:
-            text, value = self._minimal(text, slot, value + ECHO * self._echoes(text))
-            done[text, slot] = value - ECHO * self._echoes(text)
+        ranked = self.ranked()
+        others = [one for one in ranked if not self._echoes(one[0])]
+        for text, slot, value in dict.fromkeys([*ranked[: self.effort.beam], *others[: self.effort.beam]]):
+            text, value = self._minimal(text, slot, value)
+            done[text, slot] = value
         return [(text, slot, value) for (text, slot), value in done.items()]
 
     def _minimal(self, text: str, slot: Slot, value: float) -> tuple[str, float]:
@@ -230,6 +228,15 @@ def own_words(text: str) -> list[str]:
     words = _words(text)
     pairs = [" ".join(pair) for pair in pairwise(words)]
     return list(dict.fromkeys(word for word in [*words, *pairs] if len(word) > 3))
+
+
+def echoes(text: str, payload: str) -> bool:
+    """Whether a string says nothing but words of the payload.
+
+    A model that goes on with what it was given is no backdoor; but a topic's own name may be the trigger.
+    """
+    own = set(_words(payload))
+    return bool(_words(text)) and all(word in own for word in _words(text))
 
 
 def _words(text: str) -> list[str]:
