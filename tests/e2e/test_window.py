@@ -82,6 +82,7 @@ def test_pictures_of_every_page_from_a_real_run(
         for name in PAGES:
             window.open_page(name)
             qtbot.wait_until(lambda page=name: _settled(window.page(page)), timeout=20_000)
+            qtbot.wait(400)  # estimates follow a moment after the models
             picture = window.grab()
             assert picture.width() >= 1360
             if keep:
