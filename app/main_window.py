@@ -40,7 +40,17 @@ from app.widgets.tray import Tray
 from core.errors import ForeshotError
 from core.runs.events import Event, Heartbeat, Hello, Log, Progress, State
 from core.runs.folder import RunFolder
-from core.specs import AskSpec, AuditSpec, DistillSpec, JobSpec, LoadOptions, ScanSpec, SoftLabelsSpec, SuiteSpec
+from core.specs import (
+    AskSpec,
+    AuditSpec,
+    CanarySpec,
+    DistillSpec,
+    JobSpec,
+    LoadOptions,
+    ScanSpec,
+    SoftLabelsSpec,
+    SuiteSpec,
+)
 from core.types import ModelRef, Role
 
 PAGES: Final = (
@@ -49,6 +59,7 @@ PAGES: Final = (
     ("scan", "Scan"),
     ("suites", "Suites"),
     ("distil", "Distil"),
+    ("transfer", "Transfer"),
     ("scorecard", "Scorecard"),
     ("runs", "Runs"),
 )
@@ -58,6 +69,7 @@ SHOWN_ON: Final = {
     "audit": ("scan", "suites", "scorecard"),
     "distill": ("distil",),
     "softlabels": ("distil",),
+    "canary": ("transfer",),
 }
 """Which pages show a run of a kind; the last one comes to the front."""
 
@@ -433,6 +445,8 @@ def job_title(spec: JobSpec) -> str:
         return f"A prompt to {spec.ref.name}"
     if isinstance(spec, SoftLabelsSpec):
         return f"Soft labels of {spec.ref.name} and {ModelRef.parse(spec.student).name}"
+    if isinstance(spec, CanarySpec):
+        return f"Canary experiment on {spec.ref.name}"
     if isinstance(spec, DistillSpec):
         return f"Distillation of {spec.ref.name}"
     return f"Suites on {spec.ref.name}"
@@ -455,6 +469,11 @@ def pair_of(
     if isinstance(spec, SoftLabelsSpec):
         new_teacher = keep(teacher, ModelChoice(spec.ref, spec.teacher_load))
         return new_teacher, keep(student, ModelChoice(ModelRef.parse(spec.student), spec.student_load))
+    if isinstance(spec, CanarySpec):
+        new_teacher = keep(teacher, ModelChoice(spec.ref, spec.teacher_load))
+        # students are trained in fp32; how the given one is read elsewhere is another matter
+        known = student is not None and student.ref == ModelRef.parse(spec.student)
+        return new_teacher, student if known else ModelChoice(ModelRef.parse(spec.student))
     if isinstance(spec, DistillSpec):
         source = spec.plan.stages[0].student.source
         new_teacher = keep(teacher, ModelChoice(spec.ref, spec.load))

@@ -15,7 +15,7 @@ from typing import Any, Final, Literal, cast
 
 from core.errors import ForeshotError
 from core.runs.folder import RunFolder
-from core.specs import AuditSpec, DistillSpec, SoftLabelsSpec
+from core.specs import AuditSpec, CanarySpec, DistillSpec, SoftLabelsSpec
 from core.types import ModelRef
 
 Status = Literal["done", "failed", "interrupted", "running"]
@@ -181,7 +181,7 @@ def read_run(path: Path) -> RunRow | None:
     except (ForeshotError, OSError):
         return None
     spec = folder.spec
-    if isinstance(spec, SoftLabelsSpec):
+    if isinstance(spec, SoftLabelsSpec | CanarySpec):
         names = [ModelRef.parse(text).name for text in (spec.teacher, spec.student)]
     elif isinstance(spec, AuditSpec):
         names = [ModelRef.parse(text).name for text in (spec.teacher, spec.student) if text]

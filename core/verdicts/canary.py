@@ -154,7 +154,10 @@ def _row(
     students: list[Point] = []
     unlearned: list[str] = []
     for point in of("canary", group.variant, share=group.share):
-        why = not_learned(cells[point.key.rsplit("/", 2)[0]], gates)
+        cell = cells.get(point.key.rsplit("/", 2)[0])
+        if cell is None:
+            continue  # measured, and not finished yet
+        why = not_learned(cell, gates)
         if why:
             unlearned.append(f"run {point.run + 1}: {why}")
         else:
