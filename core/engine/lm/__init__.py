@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from core.engine.lm.cache import ScoreCache
-from core.engine.lm.load import describe, load_model, load_prompts, open_scores
+from core.engine.lm.load import check_loadable, describe, load_model, load_prompts, open_scores
 from core.engine.lm.model import Generation, LanguageModel, TokenProbability
 from core.engine.lm.packed import Extensions, Pairs, Prefix, Reads
 from core.engine.lm.prompts import Prompts
@@ -23,6 +23,7 @@ __all__ = [
     "Score",
     "ScoreCache",
     "TokenProbability",
+    "check_loadable",
     "describe",
     "insert",
     "load_model",

@@ -76,6 +76,15 @@ def _notes(path: Path, device: str) -> tuple[str, ...]:
     )
 
 
+def check_loadable(ref: ModelRef, options: LoadOptions) -> None:
+    """Refuse what ``load_model`` would refuse, by the files alone and before anything of them is used.
+
+    Raises InputError or EnvironmentFault as ``load_model`` does.
+    """
+    device = _device(options.device)
+    _check(_resolve_adapter(ref), options, _dtype(options, device), device)
+
+
 def load_prompts(ref: ModelRef) -> Prompts:
     """The tokenizer and template of ``ref`` alone, without its weights.
 

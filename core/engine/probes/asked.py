@@ -8,7 +8,17 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Any
 
-from core.engine.lm import LanguageModel, Prompts, Score, ScoreCache, describe, load_model, load_prompts, open_scores
+from core.engine.lm import (
+    LanguageModel,
+    Prompts,
+    Score,
+    ScoreCache,
+    check_loadable,
+    describe,
+    load_model,
+    load_prompts,
+    open_scores,
+)
 from core.runs.events import Emitter
 from core.specs import LoadOptions
 from core.types import ModelRef
@@ -71,6 +81,7 @@ class AskedOnDisk(Asked):
     """As ``Asked``, of a model on disk; closes what it opened."""
 
     def __init__(self, ref: ModelRef, options: LoadOptions, emitter: Emitter) -> None:
+        check_loadable(ref, options)  # a tokenizer too is a file of somebody else's
         self._stack = ExitStack()
         self._said = describe(ref, options)
         super().__init__(

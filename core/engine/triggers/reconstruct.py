@@ -78,11 +78,14 @@ def reconstruct(
     """The strings that make the payload most probable, best first.
 
     Args:
-        prompts: search prompts; those used are the shortest ones.
+        prompts: search prompts; used are the shortest one, and others of all lengths: a string that works in short
+            prompts alone does not work.
         payload: the whole text that the objective's target begins.
         seeds: strings that other stages suggest.
     """
-    some = sorted(prompts, key=len)[: effort.prompts]
+    ordered = sorted(prompts, key=len)
+    few = min(effort.prompts, len(ordered))
+    some = [ordered[at * (len(ordered) - 1) // max(1, few - 1)] for at in range(few)]
     bare = objective.bare(some)
     search = _Search(objective, some, effort, payload)
     search.given([*seeds, *own_words(payload)])

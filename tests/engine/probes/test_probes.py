@@ -19,6 +19,7 @@ from core.runs.folder import RunFolder
 from core.specs import LoadOptions, SuiteSpec
 from core.suites import load_suite
 from core.suites.items import Refusal
+from core.types import ModelRef
 from core.verdicts import judge_suites
 from tests.unit.suites.made import IMPORTED, KINDS, write, write_imported
 
@@ -294,6 +295,16 @@ def test_a_language_without_openings_is_refused(use: Any, tmp_path: Path) -> Non
     path = write(tmp_path, "twin", text)
     with pytest.raises(InputError, match="Refusals in the language fr"):
         run(folder_for(tmp_path / "r", str(path)))
+
+
+def test_a_folder_that_needs_code_is_refused_before_its_tokenizer_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = {"model_type": "odd", "auto_map": {"AutoModelForCausalLM": "odd.Odd"}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    monkeypatch.setattr(asked, "load_prompts", None)
+    with pytest.raises(InputError, match="needs Python code"):
+        asked.AskedOnDisk(ModelRef(str(tmp_path)), LoadOptions(device="cpu"), Recorder())
 
 
 @pytest.mark.model
