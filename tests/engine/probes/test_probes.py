@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from core.engine.lm.model import Generation, Score
 from core.engine.probes import asked, run_suites, runner
@@ -302,6 +304,7 @@ def test_a_folder_that_needs_code_is_refused_before_its_tokenizer_is_read(
 ) -> None:
     config = {"model_type": "odd", "auto_map": {"AutoModelForCausalLM": "odd.Odd"}}
     (tmp_path / "config.json").write_text(json.dumps(config))
+    save_file({"weight": torch.zeros(2)}, tmp_path / "model.safetensors")
     monkeypatch.setattr(asked, "load_prompts", None)
     with pytest.raises(InputError, match="needs Python code"):
         asked.AskedOnDisk(ModelRef(str(tmp_path)), LoadOptions(device="cpu"), Recorder())
