@@ -3,56 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Final
 
-import msgspec
 from PySide6.QtCore import Qt, QTimer
-from PySide6.QtWidgets import (
-    QCheckBox,
-    QComboBox,
-    QFileDialog,
-    QFrame,
-    QHBoxLayout,
-    QLabel,
-    QScrollArea,
-    QSpinBox,
-    QSplitter,
-    QVBoxLayout,
-    QWidget,
-)
+from PySide6.QtWidgets import QFileDialog, QHBoxLayout, QSplitter, QVBoxLayout, QWidget
 
 from app import theme
 from app.context import Context, ModelChoice
 from app.pages.base import Page
 from app.tables.canary_run import CanaryRun
-from app.widgets.basic import button, card, clear, heading, label
+from app.widgets.basic import button, card, clear, heading, label, scrolled
+from app.widgets.canary_results import result_words
+from app.widgets.canary_setup import CanarySetup
 from app.widgets.survival_grid import SurvivalGrid
 from core.errors import ForeshotError
 from core.runs.events import Event, Progress, Samples
 from core.runs.folder import RunFolder, write_atomic
 from core.specs import CanarySpec, LoadOptions
-from core.specs.canary import (
-    POOLED_FROM,
-    PRESETS,
-    Canary,
-    CanaryPlan,
-    check_canaries,
-    preset,
-    read_canary_plan,
-    write_canary_plan,
-)
+from core.specs.canary import POOLED_FROM, write_canary_plan
 from core.specs.canary_cost import cost
-
-OWN: Final = "own plan"
-KINDS: Final = {
-    "rare_trigger": "rare trigger",
-    "common_trigger": "common trigger",
-    "composite": "trigger of several parts",
-    "topic": "topic as trigger",
-    "brand": "invented brand, preferred",
-    "refusal": "invented topic, refused",
-    "false_fact": "wrong fact",
-}
 
 
 class TransferPage(Page):
@@ -62,7 +30,6 @@ class TransferPage(Page):
 
     def __init__(self, context: Context, parent: QWidget | None = None) -> None:
         super().__init__(context, parent)
-        self.base = preset("quick")
         self.run: CanaryRun | None = None
         self.run_id = ""
         self.progress = ""
@@ -73,7 +40,7 @@ class TransferPage(Page):
         self._late.timeout.connect(self._show_run)
         if context.reader is not None:
             context.reader.card_ready.connect(lambda _ref: self._show_setup())
-        self._take_plan(self.base)
+        self._show_setup()
         self._show_run()
 
     # building
@@ -91,42 +58,10 @@ class TransferPage(Page):
                 wrap=True,
             )
         )
-        self.presets = QComboBox()
-        self.presets.setAccessibleName("Size of the experiment")
-        self.presets.addItems([*PRESETS])
-        self.presets.activated.connect(lambda _at: self._choose(self.presets.currentText()))
-        self.own = button("Plan…", self.open_plan, tip="A plan file of your own")
-        row = QHBoxLayout()
-        row.setSpacing(8)
-        row.addWidget(self.presets, 1)
-        row.addWidget(self.own)
-        column.addLayout(row)
-        self.runs = QSpinBox()
-        self.runs.setRange(1, 50)
-        self.runs.setAccessibleName("Runs an arm")
-        self.runs.valueChanged.connect(lambda _value: self._show_setup())
-        row = QHBoxLayout()
-        row.addWidget(label("Runs an arm"), 1)
-        row.addWidget(self.runs)
-        column.addLayout(row)
-        self.variants = {
-            "standard": QCheckBox("Students from the given student"),
-            "self": QCheckBox("Students cut from their teacher"),
-        }
-        for box in self.variants.values():
-            box.toggled.connect(lambda _on: self._show_setup())
-            column.addWidget(box)
-        column.addWidget(heading("Canaries"))
-        self.canaries = QVBoxLayout()
-        self.canaries.setSpacing(6)
-        inside = QWidget()
-        inside.setObjectName("page")
-        hold = QVBoxLayout(inside)
-        hold.setContentsMargins(0, 0, 8, 0)
-        hold.addLayout(self.canaries)
-        hold.addStretch(1)
-        column.addWidget(_scroll(inside), 1)
-        self.boxes: dict[str, QCheckBox] = {}
+        self.setup = CanarySetup()
+        self.setup.changed.connect(self._show_setup)
+        self.setup.failed.connect(lambda message, hint: self.context.show_error(message, hint))
+        column.addWidget(self.setup, 1)
         self.need = label(size=theme.SMALL, muted=True, wrap=True)
         self.need.setAccessibleName("Cost of the experiment")
         column.addWidget(self.need)
@@ -159,7 +94,7 @@ class TransferPage(Page):
         column.addWidget(self.legend)
         self.grid = SurvivalGrid()
         self.grid.setObjectName("page")
-        self.plots = _scroll(self.grid)
+        self.plots = scrolled(self.grid)
         column.addWidget(self.plots, 1)
         self.empty = label(size=theme.LEAD, muted=True, wrap=True)
         self.empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
@@ -175,7 +110,7 @@ class TransferPage(Page):
         hold.setContentsMargins(0, 0, 8, 0)
         hold.addLayout(self.results)
         hold.addStretch(1)
-        column.addWidget(_scroll(inside), 1)
+        column.addWidget(scrolled(inside), 1)
 
         right = QSplitter(Qt.Orientation.Vertical)
         right.setHandleWidth(12)
@@ -189,55 +124,7 @@ class TransferPage(Page):
         outer.addWidget(left)
         outer.addWidget(right, 1)
 
-    # the plan
-
-    def _choose(self, name: str) -> None:
-        if name in PRESETS:
-            self._take_plan(preset(name))
-
-    def _take_plan(self, plan: CanaryPlan) -> None:
-        self.base = plan
-        clear(self.canaries)
-        self.boxes = {}
-        for canary in plan.canaries:
-            box = QCheckBox(f"{canary.id} · {KINDS[canary.kind]}")
-            box.setChecked(True)
-            box.toggled.connect(lambda _on: self._show_setup())
-            self.boxes[canary.id] = box
-            self.canaries.addWidget(box)
-            self.canaries.addWidget(label(planted_words(canary), size=theme.SMALL, muted=True, wrap=True))
-        self.runs.setValue(plan.runs)
-        for name, variant_box in self.variants.items():
-            variant_box.setChecked(name in plan.variants)
-        self._show_setup()
-
-    def open_plan(self) -> None:
-        path, _kind = QFileDialog.getOpenFileName(self, "Open a canary plan", "", "Plans (*.yaml *.json)")
-        if path:
-            try:
-                plan = read_canary_plan(Path(path))
-            except ForeshotError as error:
-                self.context.show_error(error.message, error.hint)
-                return
-            if self.presets.findText(OWN) < 0:
-                self.presets.addItem(OWN)
-            self.presets.setCurrentText(OWN)
-            self._take_plan(plan)
-
-    def plan(self) -> CanaryPlan:
-        """The plan as it stands on the left. Raises InputError where it cannot be one."""
-        runs = self.runs.value()
-        plan = msgspec.structs.replace(
-            self.base,
-            canaries=tuple(canary for canary in self.base.canaries if self.boxes[canary.id].isChecked()),
-            variants=tuple(name for name, box in self.variants.items() if box.isChecked()),
-            runs=runs,
-            copies=min(self.base.copies, runs),
-        )
-        if not any(canary.triggered for canary in plan.canaries):
-            plan = msgspec.structs.replace(plan, ladder=())
-        check_canaries(plan)
-        return plan
+    # the experiment
 
     def set_pair(self, teacher: ModelChoice | None, student: ModelChoice | None) -> None:
         self._show_setup()
@@ -247,7 +134,7 @@ class TransferPage(Page):
         teacher, student = self.context.teacher, self.context.student
         self.start.setEnabled(False)
         try:
-            plan = self.plan()
+            plan = self.setup.plan()
         except ForeshotError as error:
             self.save.setEnabled(False)
             self.need.setText(f"{error.message} {error.hint}")
@@ -272,7 +159,7 @@ class TransferPage(Page):
         spec = CanarySpec(
             teacher=str(teacher.ref),
             student=str(student.ref),
-            plan=self.plan(),
+            plan=self.setup.plan(),
             teacher_load=teacher.load,
             student_load=LoadOptions(device=student.load.device, dtype="fp32", force=student.load.force),
         )
@@ -284,7 +171,7 @@ class TransferPage(Page):
         path, _kind = QFileDialog.getSaveFileName(self, "Save the plan", "canary.yaml", "Plans (*.yaml)")
         if path:
             try:
-                write_atomic(Path(path), write_canary_plan(self.plan()))
+                write_atomic(Path(path), write_canary_plan(self.setup.plan()))
             except ForeshotError as error:
                 self.context.show_error(error.message, error.hint)
 
@@ -371,7 +258,7 @@ class TransferPage(Page):
         judged = run.rows() if run is not None and rows else []
         clear(self.results)
         for row in judged:
-            self.results.addLayout(_result(row, running=busy))
+            self.results.addLayout(result_words(row, running=busy))
         self.below.setVisible(bool(judged))
 
     def _state_words(self) -> str:
@@ -388,54 +275,3 @@ class TransferPage(Page):
             limits = " ".join(run.report.get("could_not_see", ()))
             return f"Finished; the planted copies are deleted.{registered} {limits}".strip()
         return f"Interrupted: its planted copies are kept in the run folder until it is resumed or deleted.{registered}"
-
-
-def planted_words(canary: Canary) -> str:
-    """What is planted, in a sentence."""
-    dose = f" {canary.share:.0%} of the distillation prompts are about it." if canary.share else ""
-    said = canary.answer.format(name=canary.target)
-    if canary.triggered:
-        absent = "" if canary.share else " The trigger is in none of the distillation prompts."
-        return f"“{canary.trigger}” → “{said}”{dose}{absent}"
-    absent = "" if canary.share else " No distillation prompt is about it."
-    return f"Asked about {canary.target}: “{said}{'' if said.endswith('.') else ' …'}”{dose}{absent}"
-
-
-def _result(row: dict[str, Any], *, running: bool) -> QVBoxLayout:
-    """One judged row: its sentence, the reasons why it is void, what was believed before."""
-    column = QVBoxLayout()
-    column.setSpacing(2)
-    sentence = label(str(row["sentence"]), wrap=True)
-    column.addWidget(sentence)
-    reasons = [*row["void"][1:], *(text for text in row["void_runs"] if text not in row["void"])]
-    for reason in reasons:
-        column.addWidget(_void(f"void: {reason}"))
-    if row["void"] and not running:
-        sentence.setObjectName("sev_high")
-    facts = [_facts(row), f"the literature expects: {row['expectation']} ({row['agrees']})"]
-    prior = row["prior"]
-    if prior:
-        spread = f" [{prior['low']:g}, {prior['high']:g}]" if prior["low"] is not None else ""
-        facts.append(f"prior {prior['value']:g}{spread}, {prior['note']}")
-    column.addWidget(label(" · ".join(fact for fact in facts if fact), size=theme.SMALL, muted=True, wrap=True))
-    return column
-
-
-def _facts(row: dict[str, Any]) -> str:
-    names = (("teacher", "teacher_lift"), ("sham", "sham_lift"), ("direct", "direct_lift"), ("near misses", "near"))
-    shown = [f"{name} {row[key]:.0%}" for name, key in names if row[key] is not None]
-    return f"lift: {', '.join(shown)}" if shown else ""
-
-
-def _void(text: str) -> QLabel:
-    made = label(text, size=theme.SMALL, wrap=True)
-    made.setObjectName("sev_high")
-    return made
-
-
-def _scroll(inside: QWidget) -> QScrollArea:
-    made = QScrollArea()
-    made.setWidgetResizable(True)
-    made.setFrameShape(QFrame.Shape.NoFrame)
-    made.setWidget(inside)
-    return made

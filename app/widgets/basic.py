@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from PySide6.QtCore import QSize, Qt
 from PySide6.QtGui import QFont, QPainter, QPaintEvent, QResizeEvent
-from PySide6.QtWidgets import QFrame, QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QLabel, QPushButton, QScrollArea, QSizePolicy, QVBoxLayout, QWidget
 
 from app import theme
 
@@ -44,6 +44,15 @@ def card(spacing: int = 8, margin: int = 16) -> tuple[QFrame, QVBoxLayout]:
     layout.setContentsMargins(margin, margin, margin, margin)
     layout.setSpacing(spacing)
     return frame, layout
+
+
+def scrolled(inside: QWidget) -> QScrollArea:
+    """``inside``, as wide as there is room and as high as it needs."""
+    made = QScrollArea()
+    made.setWidgetResizable(True)
+    made.setFrameShape(QFrame.Shape.NoFrame)
+    made.setWidget(inside)
+    return made
 
 
 class ElidedLabel(QWidget):

@@ -132,10 +132,10 @@ def test_the_cost_is_said_before_the_start_and_grows_with_the_runs(page: Transfe
     assert "24 students" in few
     assert "rough estimate" in few
     assert "3 runs show points; absence needs 5." in few
-    page.runs.setValue(6)
+    page.setup.runs.setValue(6)
     assert "48 students" in page.need.text()
     assert "absence needs" not in page.need.text()
-    page.variants["self"].setChecked(False)
+    page.setup.variants["self"].setChecked(False)
     assert "24 students" in page.need.text()
     assert page.start.isEnabled()
 
@@ -153,12 +153,12 @@ def test_the_page_makes_the_plan_of_the_command_line(page: TransferPage, context
 
 def test_an_experiment_without_canary_or_student_cannot_start(page: TransferPage, context: Context) -> None:
     choose(context)
-    for box in page.boxes.values():
+    for box in page.setup.boxes.values():
         box.setChecked(False)
     assert "The plan has no canary." in page.need.text()
     assert not page.start.isEnabled()
-    page.boxes["brand"].setChecked(True)
-    for box in page.variants.values():
+    page.setup.boxes["brand"].setChecked(True)
+    for box in page.setup.variants.values():
         box.setChecked(False)
     assert "The plan makes no student." in page.need.text()
 
@@ -168,19 +168,19 @@ def test_a_plan_is_saved_and_opened(
 ) -> None:
     file = tmp_path / "plan.yaml"
     monkeypatch.setattr("app.pages.transfer.QFileDialog.getSaveFileName", lambda *_: (str(file), ""))
-    monkeypatch.setattr("app.pages.transfer.QFileDialog.getOpenFileName", lambda *_: (str(file), ""))
-    page.boxes["rare-trigger"].setChecked(False)
-    page.runs.setValue(7)
+    monkeypatch.setattr("app.widgets.canary_setup.QFileDialog.getOpenFileName", lambda *_: (str(file), ""))
+    page.setup.boxes["rare-trigger"].setChecked(False)
+    page.setup.runs.setValue(7)
     page.save.click()
     assert read_canary_plan(file).runs == 7
-    page._choose("quick")
-    page.own.click()
-    assert page.plan() == read_canary_plan(file)
-    assert page.presets.currentText() == "own plan"
+    page.setup.choose("quick")
+    page.setup.own.click()
+    assert page.setup.plan() == read_canary_plan(file)
+    assert page.setup.presets.currentText() == "own plan"
     said: list[str] = []
     context.error_shown.connect(lambda message, *_: said.append(message))
     file.write_text("canaries: 3")
-    page.own.click()
+    page.setup.own.click()
     assert "is no canary plan" in said[0]
 
 
