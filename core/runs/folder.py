@@ -114,10 +114,11 @@ class RunFolder:
 
     @staticmethod
     def _clear(path: Path) -> None:
-        for name in ("header.json", "report.json", "items.jsonl", "events.jsonl", "scorecard.json", "scorecard.pdf"):
+        results = ("header.json", "report.json", "items.jsonl", "events.jsonl", "scorecard.json", "scorecard.pdf")
+        for name in (*results, "registration.json"):
             (path / name).unlink(missing_ok=True)
-        for stage in (*path.glob("stage-*"), path / "exports"):
-            shutil.rmtree(stage, ignore_errors=True)
+        for part in (*path.glob("stage-*"), *(path / name for name in ("exports", "copies", "sources"))):
+            shutil.rmtree(part, ignore_errors=True)
 
     # items: finished work, one line each, appended as it is done
 

@@ -70,3 +70,14 @@ def test_a_newer_spec_is_refused(tmp_path: Path) -> None:
     (tmp_path / "spec.json").write_text('{"job": "scan", "model": "m", "version": 99}')
     with pytest.raises(InputError, match="newer version"):
         RunFolder.open(tmp_path)
+
+
+def test_starting_anew_leaves_nothing_that_the_old_spec_made(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    RunFolder.create(ScanSpec(model="m"), path)
+    made = ("items.jsonl", "registration.json", "copies/canary-0/adapter.bin", "sources/clean/data.json")
+    for name in made:
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).write_text("x")
+    RunFolder.create(ScanSpec(model="m", seed=1), path, resume=True)
+    assert not [name for name in made if (path / name).exists()]
