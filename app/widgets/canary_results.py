@@ -33,7 +33,9 @@ def result_words(row: dict[str, Any], *, running: bool) -> QVBoxLayout:
 def _facts(row: dict[str, Any]) -> str:
     names = (("teacher", "teacher_lift"), ("sham", "sham_lift"), ("direct", "direct_lift"), ("near misses", "near"))
     shown = [f"{name} {row[key]:.0%}" for name, key in names if row[key] is not None]
-    return f"lift: {', '.join(shown)}" if shown else ""
+    margins = row["margin"]["points"]
+    coefficient = f", log margin {sum(margins) / len(margins):.2f} of the copy's" if margins else ""
+    return f"lift: {', '.join(shown)}{coefficient}" if shown else ""
 
 
 def _void(text: str) -> QLabel:

@@ -321,8 +321,12 @@ def sentence(row: dict[str, Any]) -> str:
         f"{where}: survival {found['value']:.2f}{_range(found['interval'])} in {runs}; {start['value']:.2f} at step 0"
     )
     if row["verdict"] == "inconclusive":
-        few = row["runs"] < POOLED_FROM
-        why = f"fewer than {POOLED_FROM} runs cannot show absence" if few else f"δ = {row['delta']:g} was not reached"
+        if found["interval"] is None:
+            why = "one run has no interval"
+        elif row["runs"] < POOLED_FROM:
+            why = f"fewer than {POOLED_FROM} runs cannot show absence"
+        else:
+            why = f"neither side of δ = {row['delta']:g} was reached"
         return f"{text}. Inconclusive: {why}."
     if row["verdict"] == "removed":
         return f"{text}. Did not survive, at δ = {row['delta']:g}; {found['unseen']:.0%} of further runs could differ."

@@ -203,6 +203,7 @@ def test_a_finished_run_shows_curves_beside_the_sham_and_what_survived(page: Tra
     assert "brand in standard students (layer_drop-6): survival 0.7" in texts(page)
     assert "fewer than 5 runs cannot show absence" in texts(page)
     assert "not measured" in texts(page)
+    assert "log margin 0.90 of the copy's" in texts(page)
 
 
 def test_void_rows_say_why(page: TransferPage, tmp_path: Path) -> None:

@@ -85,6 +85,15 @@ def test_few_runs_never_conclude_absence() -> None:
     assert "Did not survive, at δ = 0.1; 45% of further runs could differ." in gone["sentence"]
 
 
+def test_one_run_is_a_point_and_a_margin_below_the_threshold_is_seen() -> None:
+    seen = experiment({"canary": 0.0}, runs=1)
+    points = [msgspec.structs.replace(p, margin=30.0) if p.arm == "canary" and p.final else p for p in seen.points]
+    row = judged(seen._replace(points=points))
+    assert "Inconclusive: one run has no interval." in row["sentence"]
+    assert row["survival"]["value"] == 0.0
+    assert row["margin"]["points"] == [0.75]
+
+
 def test_absence_needs_the_margin_too() -> None:
     seen = experiment({"canary": 0.0})
     risen = [msgspec.structs.replace(p, margin=20.0) if p.arm == "canary" and p.final else p for p in seen.points]
