@@ -271,7 +271,10 @@ class TransferPage(Page):
             return (
                 f"{self.progress or 'Waiting for the engine.'}{'' if self.progress.endswith('.') else '.'}{registered}"
             )
+        kept = " Its planted copies are kept in the run folder." if any(run.path.glob("copies/*")) else ""
+        if run.fault:
+            return f"Ended without a result: {run.fault}{kept}{registered}"
         if run.finished:
             limits = " ".join(run.report.get("could_not_see", ()))
             return f"Finished; the planted copies are deleted.{registered} {limits}".strip()
-        return f"Interrupted: its planted copies are kept in the run folder until it is resumed or deleted.{registered}"
+        return f"Interrupted; it can be resumed.{kept}{registered}"

@@ -26,7 +26,8 @@ class CanaryRun:
 
     Attributes:
         items: by key, finished ones and the live points of the student in training.
-        finished: the run is over; its planted copies are deleted.
+        finished: the run is over, with a result or for good.
+        fault: why it ended without one; "" where it did not.
     """
 
     path: Path
@@ -35,6 +36,7 @@ class CanaryRun:
     report: dict[str, Any] = field(default_factory=dict)
     registration: dict[str, Any] = field(default_factory=dict)
     finished: bool = False
+    fault: str = ""
 
     @classmethod
     def open(cls, folder: RunFolder) -> CanaryRun:
@@ -42,6 +44,9 @@ class CanaryRun:
         assert isinstance(folder.spec, CanarySpec)
         run = cls(folder.path, folder.spec, finished=folder.finished)
         run.report = folder.read_json("report.json") or {}
+        header = folder.read_json("header.json") or {}
+        if header.get("status") == "failed":
+            run.fault = str(header.get("summary", {}).get("sentence") or "It ended with an error.")
         run.take(folder.items())
         return run
 

@@ -230,6 +230,20 @@ def test_an_interrupted_run_can_be_resumed_and_says_that_copies_are_kept(
 ) -> None:
     folder = write_run(tmp_path / "run", items(runs=1), finished=False)
     page.open_run(folder.path)
+    assert page.state.text().startswith("Interrupted")
+    assert "copies" not in page.state.text()  # there are none yet
+    (folder.path / "copies" / "canary-0").mkdir(parents=True)
+    page.open_run(folder.path)
     assert "planted copies are kept" in page.state.text()
     page.resume.click()
     assert [waiting.path for waiting in context.jobs.waiting] == [folder.path]  # type: ignore[union-attr]
+
+
+def test_a_run_that_failed_says_why_and_claims_no_deletion(page: TransferPage, tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", items(runs=1), finished=False)
+    (folder.path / "copies" / "canary-0").mkdir(parents=True)
+    folder.finish("failed", {"sentence": "The student cannot be loaded."})
+    page.open_run(folder.path)
+    assert page.state.text().startswith(
+        "Ended without a result: The student cannot be loaded. Its planted copies are kept"
+    )
