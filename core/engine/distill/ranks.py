@@ -59,6 +59,12 @@ class Ranks:
         cpu = device == "cpu" or not torch.cuda.is_available()
         Accelerator(cpu=cpu, kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)])
 
+    def leave(self) -> None:
+        """The work is done: a process that ends with its connections open may be aborted by their threads."""
+        if self.world > 1 and torch.distributed.is_initialized():
+            torch.distributed.barrier()
+            torch.distributed.destroy_process_group()
+
     def placed(self, load: LoadOptions) -> LoadOptions:
         """One GPU for each process."""
         if self.world == 1 or load.device == "cpu" or not torch.cuda.is_available():

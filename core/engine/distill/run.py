@@ -72,6 +72,7 @@ def run_distill(spec: DistillSpec, folder: RunFolder, emitter: Emitter) -> dict[
             folder.write_json(f"stage-{number}/stage.json", finished)
         reports.append(finished)
     ranks.agree(0)
+    ranks.leave()
     for number in range(1, len(plan.stages) + 1):
         (folder.path / f"stage-{number}" / "held-out.safetensors").unlink(missing_ok=True)
     student = folder.path / f"stage-{len(plan.stages)}" / "student"
@@ -99,6 +100,7 @@ def follow(spec: DistillSpec) -> None:
     while number := ranks.agree(0):
         place = folder.path / f"stage-{number}"
         _Stage(spec.plan, spec.plan.stages[number - 1], number, place, folder, Silent(), ranks).follow()
+    ranks.leave()
 
 
 def _finished(place: Path) -> dict[str, Any] | None:

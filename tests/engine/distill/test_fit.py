@@ -69,7 +69,8 @@ def test_the_report_says_the_need_and_the_share_of_what_the_machine_can(
     ]
     assert told["need"] == stage["fit"]["need"] > 50e6
     assert told["fits"]
-    assert stage["flops_per_s"] == pytest.approx(stage["flops"] / stage["train_s"], rel=0.02)
+    # the report rounds seconds to hundredths, and this training takes about ten of them
+    assert abs(stage["flops"] / stage["flops_per_s"] - stage["train_s"]) <= 0.0051
     assert 0 < stage["share_of_ideal"] < 1
     assert stage["share_of_ideal"] == pytest.approx(stage["flops_per_s"] / stage["matmul_peak"])
 
