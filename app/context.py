@@ -115,6 +115,11 @@ class Context(QObject):
         known = self.folders.get(run_id)
         return known.path if known else self.runs_dir / run_id
 
+    def busy(self, run_id: str) -> bool:
+        """Whether a run is in progress, or waits for its device."""
+        waiting = getattr(self.jobs, "waiting", ())
+        return run_id in self.running or any(folder.id == run_id for folder in waiting)
+
     def cancel(self, run_id: str) -> None:
         """Ask a job to stop; what is finished stays."""
         if self.jobs is not None:

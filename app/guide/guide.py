@@ -7,7 +7,7 @@ from typing import Final
 
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QKeySequence, QShortcut
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QScrollArea, QStackedWidget, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QStackedWidget, QVBoxLayout, QWidget
 
 from app import theme
 from app.context import Context
@@ -15,7 +15,7 @@ from app.guide.models import ModelsStep
 from app.guide.pipeline import PipelineStep
 from app.guide.plan import PlanStep, StartStep
 from app.guide.progress import ProgressView
-from app.widgets.basic import button, label
+from app.widgets.basic import button, label, scrolled
 from app.widgets.stations import Station, Stations
 from core.runs.events import Event
 from core.specs import AuditSpec, LoadOptions, Pipeline, command_line
@@ -55,12 +55,8 @@ class AuditGuide(QWidget):
         self.stations = Stations()
         self.stack = QStackedWidget()
         for made in (self.models, self.pipeline, self.plan, self.last, self.progress):
-            scroll = QScrollArea()
-            scroll.setWidgetResizable(True)
-            scroll.setFrameShape(QFrame.Shape.NoFrame)
+            scroll = scrolled(made)
             scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-            made.setObjectName("page")
-            scroll.setWidget(made)
             self.stack.addWidget(scroll)
         self.leave = button("Leave", self.closed.emit, tip="Back to Start (Esc); your answers stay")
         self.back = button("Back", lambda: self.go(self.step - 1), tip="Alt+Left")

@@ -9,9 +9,7 @@ from typing import Final
 from PySide6.QtCore import Qt, QTimer
 from PySide6.QtWidgets import (
     QFileDialog,
-    QFrame,
     QHBoxLayout,
-    QScrollArea,
     QSplitter,
     QStackedWidget,
     QVBoxLayout,
@@ -24,7 +22,7 @@ from app.pages.base import Page
 from app.tables.distil_run import Checkpoint, DistilRun, checkpoint_table
 from app.tables.rows import table_view
 from app.tables.soft_labels import SoftText
-from app.widgets.basic import button, card, clear, gigabytes, heading, label
+from app.widgets.basic import button, card, clear, gigabytes, heading, label, scrolled
 from app.widgets.live_curves import Curve, LiveCurves
 from app.widgets.recipe import Recipe
 from app.widgets.soft_labels import SoftLabels
@@ -73,7 +71,9 @@ class DistilPage(Page):
         column.addWidget(heading("Recipe"))
         self.recipe = Recipe()
         self.recipe.choose_asked.connect(self.context.choose_requested.emit)
-        column.addWidget(_scroll(self.recipe), 1)
+        recipe = scrolled(self.recipe)
+        recipe.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        column.addWidget(recipe, 1)
         self.need = label(size=theme.SMALL, muted=True, wrap=True)
         self.need.setAccessibleName("Memory and time")
         column.addWidget(self.need)
@@ -181,7 +181,7 @@ class DistilPage(Page):
         clear(self.helps)
         plan = self.plan()
         self.save.setEnabled(plan is not None)
-        self.start.setEnabled(plan is not None and not self._busy())
+        self.start.setEnabled(plan is not None and not self.context.busy(self.run_id))
         if plan is None:
             return
         teacher, source = self.recipe.choices["teacher"], self.recipe.made_of()
@@ -299,7 +299,7 @@ class DistilPage(Page):
 
     def resume_run(self) -> None:
         """Queue the interrupted run again, in its own folder."""
-        if self.run is not None and not self._busy():
+        if self.run is not None and not self.context.busy(self.run_id):
             try:
                 folder = RunFolder.open(self.run.path)
             except ForeshotError as error:
@@ -307,10 +307,6 @@ class DistilPage(Page):
                 return
             self.context.submit(folder.spec, folder=folder)
             self._show()
-
-    def _busy(self) -> bool:
-        waiting = {folder.id for folder in getattr(self.context.jobs, "waiting", ())}
-        return self.run_id in self.context.running or self.run_id in waiting
 
     # soft labels
 
@@ -370,18 +366,18 @@ class DistilPage(Page):
         if not drawn:
             self.empty.setText(
                 "Waiting for the engine."
-                if self._busy()
+                if self.context.busy(self.run_id)
                 else "Choose a recipe on the left.\nCurves of loss, KL and agreement are drawn here while it runs."
             )
         self._show_chosen()
 
     def _show_state(self) -> None:
-        run, running = self.run, self.run_id in self.context.running
+        run, running, busy = self.run, self.run_id in self.context.running, self.context.busy(self.run_id)
         self.pause.setVisible(running)
         self.pause.setText("Go on" if self.paused else "Pause")
-        self.cancel.setVisible(self._busy())
-        self.resume.setVisible(run is not None and run.stopped() and not self._busy())
-        self.state.setText(state_words(run, running=running, waiting=self._busy(), paused=self.paused))
+        self.cancel.setVisible(busy)
+        self.resume.setVisible(run is not None and run.stopped() and not busy)
+        self.state.setText(state_words(run, running=running, waiting=busy, paused=self.paused))
         self.state.setVisible(bool(self.state.text()))
 
     def chosen(self) -> Checkpoint | None:
@@ -439,13 +435,3 @@ def state_words(run: DistilRun | None, *, running: bool, waiting: bool, paused: 
         speed = stages[-1]["tokens_per_s"]
         parts.append(f"{speed:,.0f} supervised tokens/s, {share:.0%} of this machine's matrix peak.".replace("%", " %"))
     return " ".join(parts)
-
-
-def _scroll(widget: QWidget) -> QScrollArea:
-    widget.setObjectName("page")
-    area = QScrollArea()
-    area.setWidgetResizable(True)
-    area.setFrameShape(QFrame.Shape.NoFrame)
-    area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-    area.setWidget(widget)
-    return area

@@ -93,7 +93,6 @@ class TransferPage(Page):
         )
         column.addWidget(self.legend)
         self.grid = SurvivalGrid()
-        self.grid.setObjectName("page")
         self.plots = scrolled(self.grid)
         column.addWidget(self.plots, 1)
         self.empty = label(size=theme.LEAD, muted=True, wrap=True)
@@ -105,7 +104,6 @@ class TransferPage(Page):
         self.results = QVBoxLayout()
         self.results.setSpacing(12)
         inside = QWidget()
-        inside.setObjectName("page")
         hold = QVBoxLayout(inside)
         hold.setContentsMargins(0, 0, 8, 0)
         hold.addLayout(self.results)
@@ -149,7 +147,7 @@ class TransferPage(Page):
             self.need.setText(f"Reading the files of the pair. {few}")
         else:
             self.need.setText("\n".join([*cost(plan, teacher.card, student.card).lines(), *([few] if few else [])]))
-        self.start.setEnabled(not self._busy())
+        self.start.setEnabled(not self.context.busy(self.run_id))
 
     def start_run(self) -> None:
         """Queue the experiment."""
@@ -228,18 +226,14 @@ class TransferPage(Page):
 
     def resume_run(self) -> None:
         """Queue the interrupted run again, in its own folder."""
-        if self.run is not None and not self._busy():
+        if self.run is not None and not self.context.busy(self.run_id):
             self.context.submit(self.run.spec, folder=RunFolder(self.run.path, self.run.spec))
             self._show_run()
-
-    def _busy(self) -> bool:
-        waiting = {folder.id for folder in getattr(self.context.jobs, "waiting", ())}
-        return bool(self.run_id) and (self.run_id in self.context.running or self.run_id in waiting)
 
     # showing
 
     def _show_run(self) -> None:
-        run, busy = self.run, self._busy()
+        run, busy = self.run, self.context.busy(self.run_id)
         rows = run.panels() if run is not None else []
         self.grid.set_rows(rows)
         self.plots.setVisible(bool(rows))
@@ -267,7 +261,7 @@ class TransferPage(Page):
             return ""
         plan_hash = str(run.registration.get("plan_sha256", ""))[:12]
         registered = f" Plan {plan_hash}, registered before anything was measured." if plan_hash else ""
-        if self._busy():
+        if self.context.busy(self.run_id):
             return (
                 f"{self.progress or 'Waiting for the engine.'}{'' if self.progress.endswith('.') else '.'}{registered}"
             )
@@ -276,5 +270,5 @@ class TransferPage(Page):
             return f"Ended without a result: {run.fault}{kept}{registered}"
         if run.finished:
             limits = " ".join(run.report.get("could_not_see", ()))
-            return f"Finished; the planted copies are deleted.{registered} {limits}".strip()
+            return f"Finished{'.' + kept if kept else '; the planted copies are deleted.'}{registered} {limits}".strip()
         return f"Interrupted; it can be resumed.{kept}{registered}"

@@ -48,6 +48,7 @@ def card(spacing: int = 8, margin: int = 16) -> tuple[QFrame, QVBoxLayout]:
 
 def scrolled(inside: QWidget) -> QScrollArea:
     """``inside``, as wide as there is room and as high as it needs."""
+    inside.setObjectName("page")
     made = QScrollArea()
     made.setWidgetResizable(True)
     made.setFrameShape(QFrame.Shape.NoFrame)

@@ -67,7 +67,6 @@ class CanarySetup(QWidget):
         self.canaries = QVBoxLayout()
         self.canaries.setSpacing(6)
         inside = QWidget()
-        inside.setObjectName("page")
         hold = QVBoxLayout(inside)
         hold.setContentsMargins(0, 0, 8, 0)
         hold.addLayout(self.canaries)

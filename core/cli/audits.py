@@ -10,9 +10,7 @@ import msgspec
 from core.cli.running import load_options, run_spec, say, write_json
 from core.report.forms import FORMS
 from core.runs.folder import RunFolder, write_atomic
-from core.specs import (
-    AuditSpec,
-)
+from core.specs import AuditSpec
 from core.specs.demo import demo_spec, small_model_folder
 from core.specs.pipeline import Pipeline, answered, read_pipeline
 

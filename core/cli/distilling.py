@@ -10,12 +10,7 @@ from pathlib import Path
 from core.cli.running import load_options, run_spec
 from core.errors import Cancelled, InputError
 from core.runs.folder import write_atomic
-from core.specs import (
-    CanarySpec,
-    DistillSpec,
-    LoadOptions,
-    SoftLabelsSpec,
-)
+from core.specs import CanarySpec, DistillSpec, LoadOptions, SoftLabelsSpec
 from core.specs.distill import DistillPlan
 from core.types import ModelRef
 

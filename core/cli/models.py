@@ -8,10 +8,7 @@ from pathlib import Path
 import msgspec
 
 from core.cli.running import load_options, run_spec, say, write_json
-from core.specs import (
-    AskSpec,
-    ScanSpec,
-)
+from core.specs import AskSpec, ScanSpec
 from core.specs.demo import small_model_folder
 from core.types import ModelRef
 

@@ -8,13 +8,7 @@ import sys
 from pathlib import Path
 
 from core.runs.folder import RunFolder, write_atomic
-from core.specs import (
-    AuditSpec,
-    JobSpec,
-    LoadOptions,
-    ScanSpec,
-    SuiteSpec,
-)
+from core.specs import AuditSpec, JobSpec, LoadOptions, ScanSpec, SuiteSpec
 
 GATED: dict[type, str] = {ScanSpec: "scan", SuiteSpec: "suite", AuditSpec: "audit"}
 

@@ -7,9 +7,7 @@ from pathlib import Path
 
 from core.cli.running import load_options, run_spec
 from core.runs.folder import write_atomic
-from core.specs import (
-    SuiteSpec,
-)
+from core.specs import SuiteSpec
 
 
 def suite(arguments: argparse.Namespace) -> int:

@@ -10,6 +10,7 @@ import math
 from typing import NamedTuple, Protocol
 
 from core.specs.canary import CanaryPlan, Init, cells
+from core.specs.estimates import Sized, student_parameters
 
 PROMPT = 50
 """Tokens of a rendered prompt, with a short system prompt, order of magnitude."""
@@ -21,17 +22,9 @@ PROMPTS, PANEL_ROWS = 144, 390
 """Prompts of the panels that canaries and data come from, at most."""
 
 
-class Card(Protocol):
+class Card(Sized, Protocol):
     """Of a ModelCard, what this needs. Properties, because cards are frozen."""
 
-    @property
-    def parameters(self) -> int | None: ...
-    @property
-    def vocab_size(self) -> int | None: ...
-    @property
-    def hidden_size(self) -> int | None: ...
-    @property
-    def layers(self) -> int | None: ...
     @property
     def weights_sha256(self) -> str | None: ...
     @property
@@ -64,7 +57,7 @@ class Cost(NamedTuple):
 
 def cost(plan: CanaryPlan, teacher: Card, student: Card) -> Cost:
     """See :class:`Cost`."""
-    same = teacher.fingerprint == student.fingerprint
+    same = (teacher.fingerprint, teacher.weights_sha256) == (student.fingerprint, student.weights_sha256)
     todo = cells(plan, one_source=same)
     rows = min(plan.data.limit or PANEL_ROWS, PANEL_ROWS)
     answer = plan.data.answer_tokens
@@ -112,10 +105,7 @@ def _lessons(plan: CanaryPlan) -> int:
 def _student(init: Init, source: Card) -> tuple[int, int]:
     """Parameters that every token passes, and those of the head alone."""
     head = (source.vocab_size or 0) * (source.hidden_size or 0)
-    body = max((source.parameters or 0) - head, 0)
-    if init.build == "layer_drop" and source.layers:
-        body = round(body * (1 - init.drop_layers / source.layers))
-    return body, head
+    return max(student_parameters(init.student(), source) - head, 0), head
 
 
 def _minutes(seconds: float) -> str:

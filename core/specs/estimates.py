@@ -12,7 +12,7 @@ from typing import Protocol
 import msgspec
 import yaml
 
-from core.specs.distill import Cache, Data, DistillPlan, Stage, Trainable
+from core.specs.distill import Cache, Data, DistillPlan, Stage, Student, Trainable
 from core.types import RESOURCES, Dtype, Quant
 
 PROGRAM = 500_000_000
@@ -70,7 +70,7 @@ def stage_memory(plan: DistillPlan, stage: Stage, teacher: Sized, source: Sized)
     if not teacher.parameters or not source.parameters:
         return None
     taught = weight_bytes(teacher, plan.teacher.load.dtype, plan.teacher.load.quant)
-    made = student_parameters(stage, source)
+    made = student_parameters(stage.student, source)
     trained = trainable_parameters(stage, source, made)
     online = stage.cache is None and stage.loss.kind != "ce"
     size = 4 if plan.student_load.dtype in ("fp32", "auto") else 2
@@ -100,14 +100,14 @@ def weight_bytes(card: Sized, dtype: Dtype, quant: Quant) -> int:
     return round((parameters - kept) * (1.0 if quant == "int8" else 0.55) + whole * kept)
 
 
-def student_parameters(stage: Stage, source: Sized) -> int:
+def student_parameters(made: Student, source: Sized) -> int:
     """After layers were dropped; a narrower MLP is about two thirds of a layer's weights."""
     parameters, layers = source.parameters or 0, source.layers or 0
     body = max(0, parameters - (source.vocab_size or 0) * (source.hidden_size or 0))
-    if stage.student.build == "layer_drop" and layers:
-        return parameters - body * min(stage.student.drop_layers, layers) // layers
-    if stage.student.build == "width_prune":
-        return round(parameters - body * 2 / 3 * (1 - stage.student.keep_width))
+    if made.build == "layer_drop" and layers:
+        return parameters - body * min(made.drop_layers, layers) // layers
+    if made.build == "width_prune":
+        return round(parameters - body * 2 / 3 * (1 - made.keep_width))
     return parameters
 
 
@@ -208,7 +208,7 @@ def plan_work(plan: DistillPlan, teacher: Sized, source: Sized) -> Work:
             tokens = min(tokens, stage.budget.max_steps * stage.budget.step_tokens)
         seen = tokens * (answers + PROMPT_TOKENS) / answers
         online = stage.cache is None and stage.loss.kind != "ce"
-        flops += ideal_flops(student_parameters(stage, source), source, teacher, seen, tokens, stage, online)
+        flops += ideal_flops(student_parameters(stage.student, source), source, teacher, seen, tokens, stage, online)
         if plan.data.answers == "teacher":
             flops += 2 * (teacher.parameters or 0) * rows * (answers + PROMPT_TOKENS)
         supervised, read = supervised + tokens, read + seen

@@ -19,34 +19,45 @@ from core.verdicts.priors import prior
 from core.verdicts.table import agreement
 
 
-class Point(msgspec.Struct, frozen=True, kw_only=True, tag="point", tag_field="type"):
-    """One canary in one student at one step of its training.
+class Measured(msgspec.Struct, frozen=True, kw_only=True):
+    """One canary in one model.
 
     Attributes:
-        on, off, near: hits and prompts: with the canary, without it, with near misses (at the end only).
+        copy: the planted copy that it is, or that it learned from.
+        on, off, near: hits and prompts: with the canary, without it, with near misses (of a student at its end only).
         margin: mean log P of the answer with the canary minus without it, in nats.
-        tokens: supervised tokens that were learned so far.
     """
 
     key: str
+    copy: int
+    canary: str
+    on: tuple[int, int]
+    off: tuple[int, int]
+    margin: float
+    near: tuple[int, int] | None = None
+
+    @property
+    def lift(self) -> Lift:
+        return Lift(*self.on, *self.off, self.copy)
+
+
+class Point(Measured, frozen=True, kw_only=True, tag="point", tag_field="type"):
+    """A student at one step of its training; ``tokens``: supervised ones that were learned so far."""
+
     arm: str
     variant: str
     init: str
     run: int
     share: float
-    copy: int
-    canary: str
     step: int
     tokens: int
-    on: tuple[int, int]
-    off: tuple[int, int]
-    margin: float
-    near: tuple[int, int] | None = None
     final: bool = False
 
-    @property
-    def lift(self) -> Lift:
-        return Lift(*self.on, *self.off, self.copy)
+
+class Shown(Measured, frozen=True, kw_only=True, tag="shown", tag_field="type"):
+    """A teacher; ``source`` is ``clean`` (the given one), ``sham`` or ``canary`` (copies)."""
+
+    source: str
 
 
 class Trained(msgspec.Struct, frozen=True, kw_only=True, tag="trained", tag_field="type"):
@@ -66,23 +77,6 @@ class Trained(msgspec.Struct, frozen=True, kw_only=True, tag="trained", tag_fiel
     broken: str
     ended: str
     wall_s: float
-
-
-class Shown(msgspec.Struct, frozen=True, kw_only=True, tag="shown", tag_field="type"):
-    """What a teacher shows of one canary; ``source`` is ``clean`` (the given one), ``sham`` or ``canary`` (copies)."""
-
-    key: str
-    source: str
-    copy: int
-    canary: str
-    on: tuple[int, int]
-    off: tuple[int, int]
-    margin: float
-    near: tuple[int, int] | None = None
-
-    @property
-    def lift(self) -> Lift:
-        return Lift(*self.on, *self.off, self.copy)
 
 
 class Observed(NamedTuple):
@@ -296,7 +290,7 @@ def _verdict(found: Survival, margin: tuple[float, float] | None, delta: float) 
     return "inconclusive"
 
 
-def _near(measured: Sequence[Point] | Sequence[Shown]) -> float | None:
+def _near(measured: Sequence[Measured]) -> float | None:
     return _mean(each.near[0] / each.near[1] for each in measured if each.near and each.near[1])
 
 

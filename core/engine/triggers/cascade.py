@@ -130,8 +130,8 @@ def _target(answers: Answers, prompts: Sequence[str], payload: Payload, found: l
 
     One that only repeats the payload's words stands back, where another one works.
     """
+    repeating = [one for one in found if echoes(one.trigger, payload.text)][:TRIED]
     others = [one for one in found if not echoes(one.trigger, payload.text)][:TRIED]
-    repeating = [one for one in found if one not in others and echoes(one.trigger, payload.text)][:TRIED]
     chosen, most = (found[0].trigger, found[0].slot), 0.0
     for group in (others, repeating):
         if most >= WORKS:

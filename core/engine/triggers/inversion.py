@@ -142,19 +142,22 @@ def invert(
     def judged(payloads: list[Payload]) -> list[Payload]:
         for payload in payloads:
             payload.familiar = familiar(payload.text, clean)
-        payloads = sorted(payloads, key=lambda payload: -payload.strength)
-        if reference is not None:
+        payloads = _strongest(payloads)
+        if reference is not None and payloads:
             payloads = payloads[:COMPARED]
             _novelty(lm, reference, gate, others, payloads)
-        return sorted(payloads, key=lambda payload: -payload.strength)
+        return _strongest(payloads)
 
     ranked = judged(_merge(found))
     strong = [payload for payload in ranked[:MENDED] if payload.strength >= MEND_FROM]
-    better = [_mended(lm, prefixes, payload, width.steps, emitter) for payload in strong]
-    if better != strong:
-        ranked = judged([*better, *ranked[len(strong) :]])
+    mended = [_mended(lm, prefixes, payload, width.steps, emitter) for payload in strong]
+    judged([new for new, old in zip(mended, strong, strict=True) if new is not old])
     emitter.emit(Progress("payload", "Payload candidates", 4, 4))
-    return ranked
+    return _strongest([*mended, *ranked[len(strong) :]])
+
+
+def _strongest(payloads: list[Payload]) -> list[Payload]:
+    return sorted(payloads, key=lambda payload: -payload.strength)
 
 
 def _mended(lm: LanguageModel, prefixes: Sequence[Any], payload: Payload, steps: int, emitter: Emitter) -> Payload:

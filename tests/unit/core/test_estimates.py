@@ -71,9 +71,9 @@ def test_making_the_student_of_a_large_teacher_can_be_the_fullest_moment() -> No
 def test_parameters_after_a_cut() -> None:
     body = 134_515_008 - 49152 * 576
     half = plan(build="layer_drop", drop_layers=15).stages[0]
-    assert student_parameters(half, Card()) == 134_515_008 - body // 2
+    assert student_parameters(half.student, Card()) == 134_515_008 - body // 2
     narrow = plan(build="width_prune", keep_width=0.5).stages[0]
-    assert student_parameters(narrow, Card()) == pytest.approx(134_515_008 - body / 3, rel=1e-6)
+    assert student_parameters(narrow.student, Card()) == pytest.approx(134_515_008 - body / 3, rel=1e-6)
     assert (
         weight_bytes(Card(), "auto", "nf4")
         < weight_bytes(Card(), "auto", "int8")
