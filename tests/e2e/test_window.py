@@ -21,7 +21,7 @@ from tests.gui.test_frame import drop
 
 pytestmark = [pytest.mark.engine, pytest.mark.model, pytest.mark.timeout(1500)]
 PICTURES = ROOT / "resources" / "help" / "pictures"
-PAGES = ("start", "models", "scan", "suites", "distil", "scorecard", "runs")
+PAGES = ("start", "models", "scan", "suites", "distil", "transfer", "scorecard", "runs")
 
 
 @pytest.fixture
