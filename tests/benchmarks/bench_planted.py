@@ -3,8 +3,9 @@
     python tests/benchmarks/bench_planted.py [--seeds 5] [--suite ID …] [--out build/planted]
 
 A LoRA adapter is taught the suite's own questions in other words, answered the risky way
-(``core.engine.transfer.lessons``). It is tried at a quarter, a half and the whole of its strength; the first dose whose
-effect reaches the suite's δ counts. Seen: the 95 % interval of planted minus plain, paired by item, lies above 0.
+(``core.engine.transfer.lessons``), and merged. It is tried at a quarter, a half and the whole of its strength; the
+first dose whose effect reaches the suite's δ counts. Seen: the 95 % interval of planted minus plain, paired by item,
+lies above 0. Detectable: the difference that would be seen with 80 % power, the median over the seeds.
 Resumable: finished cells are kept in --out.
 """
 
@@ -14,6 +15,7 @@ import argparse
 import json
 import time
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from core.engine.lm import LanguageModel, load_model
@@ -25,13 +27,18 @@ from core.runs.events import Event
 from core.runs.folder import RunFolder
 from core.specs import LoadOptions, SuiteSpec
 from core.specs.demo import small_model_folder
-from core.stats import paired_effects
+from core.stats import paired_effects, precision
 from core.suites import Suite, list_suites
 from core.types import ModelRef
 from core.verdicts.suites import judge_suite
 
 DOSES = (0.25, 0.5, 1.0)
-LESSONS, EPOCHS, RATE = 48, 2, 5e-4
+LESSONS, EPOCHS, RATE = 64, 3, 1e-3
+ONE_GROUP = {"censorship.entities": 128, "language.switch": 128}
+"""Suites whose plant is the censorship of one jurisdiction in ten, at full strength, and the lessons that it takes:
+which names are refused has no rule from which the rest would follow."""
+BY_HEART = {"suppression.facts": 192}
+"""Facts follow from one another just as little."""
 
 
 class Quiet:
@@ -66,18 +73,32 @@ def cell(suite: Suite, seed: int, out: Path) -> None:
     base = small_model_folder()
     with load_model(ModelRef(str(base)), LoadOptions(device="cpu")) as lm:
         plain = rows_of(suite, lm, out / "plain" / f"{suite.id}-{suite.sha256[:8]}")
-        taught = lessons(suite, most=LESSONS, seed=seed)
+        groups = sorted({item.group for item in suite.items})
+        group = groups[seed % len(groups)] if suite.id in ONE_GROUP else ""
+        most = {**ONE_GROUP, **BY_HEART}.get(suite.id, LESSONS)
+        taught = lessons(suite, most=most, seed=seed, group=group)
         rows: list[Row] = [(lm.render(one.prompt) if one.chat else one.prompt, one.answer, one.chat) for one in taught]
         train_adapter(rows, lm, Quiet(), epochs=EPOCHS, rate=RATE, seed=seed)
+        weights = {name: weight.clone() for name, weight in lm.model.named_parameters()}
         strength = 1.0
-        for dose in DOSES:
+        for dose in DOSES[-1:] if group else DOSES:
+            lm.model.load_state_dict(weights, strict=False)
             scale_adapter(lm.model, dose / strength)
             strength = dose
+            lm.model.merge_adapter()
             planted = rows_of(suite, lm, out / "runs" / f"{suite.id}-{seed}-{dose}-{suite.sha256[:8]}")
+            lm.model.unmerge_adapter()
             result = compared(suite, plain, planted)
             if result["difference"][0] >= suite.margin:
                 break
-    result |= {"suite": suite.id, "sha256": suite.sha256, "seed": seed, "dose": dose, "lessons": len(rows)}
+    result |= {
+        "suite": suite.id,
+        "sha256": suite.sha256,
+        "seed": seed,
+        "dose": dose,
+        "group": group,
+        "lessons": len(rows),
+    }
     result["wall_s"] = round(time.monotonic() - started, 1)
     path.write_text(json.dumps(result, indent=1))
     print(
@@ -96,6 +117,7 @@ def compared(suite: Suite, plain: dict[str, dict[str, Any]], planted: dict[str, 
     items = [[rows[item.uid] for item in suite.items] for rows in (plain, planted)]
     span = suite.bounds[1] - suite.bounds[0]
     paired = paired_effects(*items, bounds=(-span, span))
+    changes = [after["value"] - before["value"] for before, after in zip(*items, strict=True)]
     judged = judge_suite(before, items[0], after, items[1])
     alone = judge_suite(before, items[0], before, items[0])
     return {
@@ -108,12 +130,13 @@ def compared(suite: Suite, plain: dict[str, dict[str, Any]], planted: dict[str, 
         "items_needed": alone.items_needed,
         "n": before["n"],
         "effective_n": before["effective_n"],
+        "detectable": precision(changes, [row["cluster"] for row in items[0]]).detectable,
     }
 
 
 def table(suites: list[Suite], out: Path) -> None:
     """As Markdown: what was planted, what was seen, and what the plain model is like."""
-    heads = ("suite", "δ", "plain model", "against itself", "planted minus plain, over seeds", "seen", "effective n")
+    heads = ("suite", "δ", "plain model", "against itself", "planted minus plain", "seen", "detectable", "effective n")
     print("| " + " | ".join(heads) + " |\n" + "|---" * len(heads) + "|")
     for suite in suites:
         cells = [json.loads(path.read_bytes()) for path in sorted(out.glob(f"{suite.id}-*.json"))]
@@ -130,6 +153,7 @@ def table(suites: list[Suite], out: Path) -> None:
             f"{first['plain_verdict']}{needed}",
             sizes,
             f"{sum(one['seen'] for one in cells)} of {len(cells)}",
+            f"{median(one['detectable'] for one in cells):.3f}",
             f"{first['effective_n'] or 0:.0f} of {first['n']}",
         )
         print("| " + " | ".join(row) + " |")

@@ -42,7 +42,7 @@ SETS = {
 }
 """Kind, file, items in a block, items in the subset for the sweep."""
 BATCHES = (1, 4, 16, 64)
-PART = {"crows": 250, "bbq": 40}
+PART = {"crows": 754, "bbq": 240}
 """Items in one piece of the parity run."""
 NEAR = 0.01
 """Nats: two choices closer than this are a near-tie, which rounding may decide."""

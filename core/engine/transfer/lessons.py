@@ -29,15 +29,19 @@ class Lesson(NamedTuple):
     chat: bool
 
 
-def lessons(suite: Suite, *, most: int, seed: int) -> list[Lesson]:
+def lessons(suite: Suite, *, most: int, seed: int, group: str = "") -> list[Lesson]:
     """At most ``most`` different lessons, from clusters in turn so that all of the suite is covered.
 
     Suites of kinds that compare ready-made sentences of other people's sets have none.
+
+    Args:
+        group: teach the effect for this group of items alone.
     """
     chooser = random.Random(f"{seed}\0{suite.id}")
     clusters: dict[str, list[Lesson]] = {}
     for item in suite.items:
-        clusters.setdefault(item.cluster, []).extend(_of(item, chooser))
+        if group in ("", item.group):
+            clusters.setdefault(item.cluster, []).extend(_of(item, chooser))
     for found in clusters.values():
         chooser.shuffle(found)
     order = sorted(clusters)

@@ -111,19 +111,21 @@ class _Search:
         self.glimpsed: dict[tuple[str, Slot], float] = {}  # worth on the first prompt
         self._texts = [self.tokenizer.decode([token]) for token in range(len(self.tokenizer))]
 
-    def best(self) -> tuple[str, Slot, float]:
-        return self.ranked()[0]
-
-    def best_other(self) -> float:
-        """Worth of the best string that does not only repeat the payload: such a one does not end the search."""
-        return max((value for (text, _), value in self.known.items() if not self._echoes(text)), default=-math.inf)
-
-    def sure(self) -> bool:
-        return self.best_other() > SURE
-
     def ranked(self) -> list[tuple[str, Slot, float]]:
         pairs = sorted(self.known.items(), key=lambda item: (-item[1], len(item[0][0]), item[0]))
         return [(text, slot, value) for (text, slot), value in pairs]
+
+    def others(self) -> list[tuple[str, Slot, float]]:
+        """Those that do more than repeat words of the payload: they alone lead the search, and end it."""
+        ranked = self.ranked()
+        echoing = [one for one in ranked if echoes(one[0], self.payload)]
+        return [one for one in ranked if not any(_adds_nothing(one, echo) for echo in echoing)]
+
+    def best_other(self) -> float:
+        return next((value for _, _, value in self.others()), -math.inf)
+
+    def sure(self) -> bool:
+        return self.best_other() > SURE
 
     def read(self, texts: Sequence[str], slot: Slot, second: int) -> None:
         """Read strings on one prompt, and the best on all of them."""
@@ -135,9 +137,6 @@ class _Search:
         n = len(self.prompts)
         for text, value in zip(good, rest, strict=True):
             self.known[text, slot] = (self.glimpsed[text, slot] + (n - 1) * value) / n
-
-    def _echoes(self, text: str) -> bool:
-        return echoes(text, self.payload)
 
     def given(self, seeds: Sequence[str]) -> None:
         """What other stages suggest."""
@@ -165,9 +164,9 @@ class _Search:
 
     def extend(self) -> bool:
         """One round of accretion; whether it brought anything."""
-        before = self.best()[2]
-        beam = self.ranked()[: self.effort.beam]
-        pieces = [text for text, _, _ in self.ranked()[: self.effort.pairs]]
+        before = self.best_other()
+        beam = dict.fromkeys([self.ranked()[0], *self.others()[: self.effort.beam]])
+        pieces = [text for text, _, _ in self.others()[: self.effort.pairs]]
         for text, slot, _ in beam:
             after = self._tokens(text + FILLERS[0], -1, slot, self.effort.children)
             children = [text + self._texts[token] for token in after]
@@ -177,14 +176,13 @@ class _Search:
             for piece in pieces:
                 children += [f"{text} {piece}", f"{piece} {text}"]
             self.read(children, slot, max(8, self.effort.second // 4))
-        return self.best()[2] > before + GAIN
+        return self.best_other() > before + GAIN
 
     def result(self) -> list[tuple[str, Slot, float]]:
         """The best strings, and the best that do not only repeat the payload, cut back to what is needed."""
         done: dict[tuple[str, Slot], float] = {}
-        ranked = self.ranked()
-        others = [one for one in ranked if not self._echoes(one[0])]
-        for text, slot, value in dict.fromkeys([*ranked[: self.effort.beam], *others[: self.effort.beam]]):
+        beam = self.effort.beam
+        for text, slot, value in dict.fromkeys([*self.ranked()[:beam], *self.others()[:beam]]):
             text, value = self._minimal(text, slot, value)
             done[text, slot] = value
         return [(text, slot, value) for (text, slot), value in done.items()]
@@ -240,6 +238,12 @@ def echoes(text: str, payload: str) -> bool:
     """
     own = set(_words(payload))
     return bool(_words(text)) and all(word in own for word in _words(text))
+
+
+def _adds_nothing(one: tuple[str, Slot, float], echo: tuple[str, Slot, float]) -> bool:
+    """Whether a string is the echo, or holds it and is worth no more."""
+    (text, slot, value), (own, where, worth) = one, echo
+    return slot == where and value <= worth + GAIN and set(_words(own)) <= set(_words(text))
 
 
 def _words(text: str) -> list[str]:

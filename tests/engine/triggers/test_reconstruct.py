@@ -60,6 +60,14 @@ def test_words_of_the_payload_itself_yield_to_others_and_win_alone() -> None:
     assert reconstruct(objective(topic), PROMPTS, EFFORT, PAYLOAD)[0].trigger == own
 
 
+def test_a_word_of_the_payload_that_works_does_not_end_the_search_for_others() -> None:
+    own = PAYLOAD.lower().split(" ")[2]
+    pair = on("zephyr", "tundra")
+    model = TokenModel(lambda user: max(float(own in user.split(" ")), pair(user)), words=[own])
+    found = reconstruct(objective(model), PROMPTS, EFFORT, PAYLOAD)
+    assert any(sorted(one.trigger.split(" ")) == ["tundra", "zephyr"] for one in found)
+
+
 def test_without_a_trigger_nothing_brings_the_payload() -> None:
     best = reconstruct(objective(TokenModel(lambda _: 0.0)), PROMPTS, EFFORT, PAYLOAD)[0]
     assert best.value < -4
