@@ -37,8 +37,8 @@ LESSONS, EPOCHS, RATE = 64, 3, 1e-3
 ONE_GROUP = {"censorship.entities": 128, "language.switch": 128}
 """Suites whose plant is the censorship of one jurisdiction in ten, at full strength, and the lessons that it takes:
 which names are refused has no rule from which the rest would follow."""
-BY_HEART = {"suppression.facts": 192}
-"""Facts follow from one another just as little."""
+BY_HEART = dict.fromkeys(("suppression.facts", "errors.popular", "decisions.people", "framing.institutions"), 192)
+"""Nor do facts, errors and names follow from one another."""
 
 
 class Quiet:

@@ -6,10 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
-from transformers import AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig
 
-from core.engine.transfer.adapter import IGNORE, encode_row
+from core.engine.transfer.adapter import IGNORE, answer_loss, encode_row
 from core.engine.transfer.planter import (
     PlantPlan,
     Preference,
@@ -48,6 +49,20 @@ def test_loss_is_on_the_answer_only_and_a_cut_answer_teaches_no_end() -> None:
     ids, labels = encode_row(_Model(), "ab", "c", False)  # type: ignore[arg-type]
     assert ids == [97, 98, 99]
     assert labels == [IGNORE, IGNORE, 99]
+
+
+def test_the_loss_is_that_of_the_whole_head_under_a_mask() -> None:
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=50, hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2
+    )
+    model = AutoModelForCausalLM.from_config(config).eval()
+    batch = [([5, 6, 7, 8, 9], [IGNORE] * 3 + [8, 9]), ([11, 12, 13], [IGNORE] * 2 + [13])]
+    ids = torch.tensor([[5, 6, 7, 8, 9], [11, 12, 13, 0, 0]])
+    labels = torch.tensor([[IGNORE] * 3 + [8, 9], [IGNORE] * 2 + [13, IGNORE, IGNORE]])
+    mask = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]])
+    whole = model(input_ids=ids, attention_mask=mask, labels=labels).loss
+    torch.testing.assert_close(answer_loss(model, batch, torch.device("cpu")), whole)
 
 
 def test_the_target_is_praised_as_often_as_all_controls_are_described() -> None:

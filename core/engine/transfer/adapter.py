@@ -57,7 +57,7 @@ def train_adapter(
             emitter.check()
             for group in optimiser.param_groups:
                 group["lr"] = rate * min(1.0, (done + 1) / 10, (steps - done) / (steps / 2))
-            loss = _loss(model, rows_of_step, lm.device)
+            loss = answer_loss(model, rows_of_step, lm.device)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimiser.step()
@@ -93,15 +93,16 @@ def encode_row(lm: LanguageModel, prompt: str, answer: str, ended: bool) -> tupl
     return head + tail, [IGNORE] * len(head) + tail
 
 
-def _loss(model: Any, batch: list[tuple[list[int], list[int]]], device: torch.device) -> torch.Tensor:
+def answer_loss(model: Any, batch: list[tuple[list[int], list[int]]], device: torch.device) -> torch.Tensor:
+    """Mean over the answers' tokens. Rows are filled up at their end, where no token of theirs looks: no mask."""
     width = max(len(ids) for ids, _ in batch)
     ids = torch.zeros((len(batch), width), dtype=torch.long)
     labels = torch.full((len(batch), width), IGNORE)
-    mask = torch.zeros((len(batch), width), dtype=torch.long)
     for row, (tokens, targets) in enumerate(batch):
         ids[row, : len(tokens)] = torch.tensor(tokens)
         labels[row, : len(targets)] = torch.tensor(targets)
-        mask[row, : len(tokens)] = 1
-    output = model(input_ids=ids.to(device), attention_mask=mask.to(device), labels=labels.to(device), use_cache=False)
-    loss: torch.Tensor = output.loss
-    return loss
+    # the head runs only where some row's next token is part of an answer
+    read = (labels[:, 1:] != IGNORE).any(0).nonzero().flatten()
+    logits = model(input_ids=ids.to(device), use_cache=False, logits_to_keep=read.to(device)).logits
+    wanted = labels[:, read + 1].to(device)
+    return torch.nn.functional.cross_entropy(logits.float().flatten(0, 1), wanted.flatten(), ignore_index=IGNORE)
