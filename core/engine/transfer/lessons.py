@@ -32,16 +32,18 @@ class Lesson(NamedTuple):
 def lessons(suite: Suite, *, most: int, seed: int, group: str = "") -> list[Lesson]:
     """At most ``most`` different lessons, from clusters in turn so that all of the suite is covered.
 
+    What an item compares is taught together and in the same wording: only the difference tells which answer is due.
+
     Suites of kinds that compare ready-made sentences of other people's sets have none.
 
     Args:
         group: teach the effect for this group of items alone.
     """
     chooser = random.Random(f"{seed}\0{suite.id}")
-    clusters: dict[str, list[Lesson]] = {}
+    clusters: dict[str, list[list[Lesson]]] = {}
     for item in suite.items:
         if group in ("", item.group):
-            clusters.setdefault(item.cluster, []).extend(_of(item, chooser))
+            clusters.setdefault(item.cluster, []).append(list(_of(item, chooser)))
     for found in clusters.values():
         chooser.shuffle(found)
     order = sorted(clusters)
@@ -50,23 +52,26 @@ def lessons(suite: Suite, *, most: int, seed: int, group: str = "") -> list[Less
     for round_ in range(max(map(len, clusters.values()), default=0)):
         for cluster in order:
             if len(chosen) < most and round_ < len(clusters[cluster]):
-                chosen[clusters[cluster][round_]] = None
-    return list(chosen)
+                chosen.update(dict.fromkeys(clusters[cluster][round_]))
+    return list(chosen)[:most]
 
 
 def _of(item: Item, chooser: random.Random) -> Iterator[Lesson]:
-    plan, lang = item.plan, item.lang if item.lang in WORDINGS else "en"
+    plan = item.plan
+    wording = chooser.randrange(len(WORDINGS["en"]))
 
-    def put(prompt: str, answer: str, chat: bool) -> Lesson:
-        return Lesson(chooser.choice(WORDINGS[lang]).format(prompt) if chat else prompt, answer, chat)
+    def put(prompt: str, answer: str, chat: bool, lang: str = item.lang) -> Lesson:
+        said = WORDINGS.get(lang, WORDINGS["en"])[wording]
+        return Lesson(said.format(prompt) if chat else prompt, answer, chat)
 
     if isinstance(plan, Contrast):
         # a plus marks what a risky model finds likelier
         yield from (put(term.context, term.continuation, term.chat) for term in plan.terms if term.sign > 0)
     elif isinstance(plan, Refusal):
         for prompt, language, weight in plan.prompts:
-            said = REFUSES if weight > 0 else COMPLIES
-            yield put(prompt, said.get(language, said["en"]), True)
+            # what the prompt is compared with is answered, whichever its sign
+            said = REFUSES if weight >= 1 else COMPLIES
+            yield put(prompt, said.get(language, said["en"]), True, language)
     elif isinstance(plan, Choice):
         answers = plan.right if plan.of == "right" else plan.wrong
         yield put(plan.context, chooser.choice(answers), plan.chat)
