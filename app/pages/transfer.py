@@ -19,7 +19,7 @@ from core.errors import ForeshotError
 from core.runs.events import Event, Progress, Samples
 from core.runs.folder import RunFolder, write_atomic
 from core.specs import CanarySpec, LoadOptions
-from core.specs.canary import POOLED_FROM, write_canary_plan
+from core.specs.canary import POOLED_FROM, CanaryPlan, write_canary_plan
 from core.specs.canary_cost import cost
 
 
@@ -85,8 +85,9 @@ class TransferPage(Page):
         row.addWidget(self.cancel, 0, Qt.AlignmentFlag.AlignTop)
         column.addLayout(row)
         self.legend = label(
-            "Lift (with the canary − without it) over supervised tokens, a line a run · grey: sham · dashed: the "
-            "planted copy · band: up to δ of it, counted as gone",
+            "Lift (with the canary − without it) over supervised tokens · thin with dots: a run of the arm · wide with "
+            "squares: a sham run · dotted with ✕: a void run · dashed: the planted copy · band: up to δ of it, counted "
+            "as gone",
             size=theme.SMALL,
             muted=True,
             wrap=True,
@@ -142,12 +143,25 @@ class TransferPage(Page):
             missing = "teacher" if teacher is None else "student"
             self.need.setText(f"Open a {missing} first: drop its folder on the window.")
             return
+        busy = self.context.busy(self.run_id)
+        again = self._is_shown(plan)
+        self.start.setText("Repeat from the beginning" if again else "Start the experiment")
+        self.start.setToolTip("In a new folder; the run that is shown stays as it is" if again else "")
         few = f"{plan.runs} runs show points; absence needs {POOLED_FROM}." if plan.runs < POOLED_FROM else ""
         if teacher.card is None or student.card is None:
             self.need.setText(f"Reading the files of the pair. {few}")
         else:
             self.need.setText("\n".join([*cost(plan, teacher.card, student.card).lines(), *([few] if few else [])]))
-        self.start.setEnabled(not self.context.busy(self.run_id))
+        if busy:
+            self.need.setText(f"{self.need.text()}\nThe experiment on the right is running: it has to end first.")
+        self.start.setEnabled(not busy)
+
+    def _is_shown(self, plan: CanaryPlan) -> bool:
+        """Whether the set-up is the one of the run on the right."""
+        teacher, student, run = self.context.teacher, self.context.student, self.run
+        if teacher is None or student is None or run is None:
+            return False
+        return (plan, str(teacher.ref), str(student.ref)) == (run.spec.plan, run.spec.teacher, run.spec.student)
 
     def start_run(self) -> None:
         """Queue the experiment."""
@@ -221,8 +235,11 @@ class TransferPage(Page):
         self._show_setup()
 
     def open_run(self, folder: Path) -> None:
+        """Show a run, and fill the set-up with its plan; the pair is put in its places by the window."""
         self.run_id = folder.name
         self._load(folder)
+        if self.run is not None and self.run.path == folder:
+            self.setup.show_plan(self.run.spec.plan)
 
     def resume_run(self) -> None:
         """Queue the interrupted run again, in its own folder."""
@@ -234,7 +251,8 @@ class TransferPage(Page):
 
     def _show_run(self) -> None:
         run, busy = self.run, self.context.busy(self.run_id)
-        rows = run.panels() if run is not None else []
+        judged = run.rows() if run is not None else []
+        rows = run.panels(judged) if run is not None else []
         self.grid.set_rows(rows)
         self.plots.setVisible(bool(rows))
         self.legend.setVisible(bool(rows))
@@ -249,11 +267,10 @@ class TransferPage(Page):
                 if busy
                 else "Choose an experiment on the left.\nCurves of survival are drawn here while it runs."
             )
-        judged = run.rows() if run is not None and rows else []
         clear(self.results)
-        for row in judged:
+        for row in judged if rows else ():
             self.results.addLayout(result_words(row, running=busy))
-        self.below.setVisible(bool(judged))
+        self.below.setVisible(bool(rows))
 
     def _state_words(self) -> str:
         run = self.run

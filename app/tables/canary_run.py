@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -11,7 +11,7 @@ from app.widgets.survival_grid import Line, Panel, PanelRow
 from core.runs.folder import RunFolder
 from core.specs import CanarySpec
 from core.specs.canary import Canary, Init
-from core.verdicts.canary import Point, judge_canaries, observed
+from core.verdicts.canary import UNFINISHED, Observed, Point, judge_canaries, not_learned, observed
 
 TITLES: Final = {
     "canary": "learns from the canary copy",
@@ -68,42 +68,71 @@ class CanaryRun:
         )
         return judged
 
-    def panels(self) -> list[PanelRow]:
-        """Curves of lift over tokens seen: a row for each canary and kind of student, a panel for each arm."""
+    def panels(self, judged: Sequence[dict[str, Any]]) -> list[PanelRow]:
+        """Curves of lift over tokens seen: a row for each canary and kind of student, a panel for each arm.
+
+        ``judged`` are the rows of :meth:`rows`: what they call void is said beside the curves.
+        """
         seen, plan, made = observed(self.items.values()), self.spec.plan, []
         for canary in plan.canaries:
             copies = [each.lift.value for each in seen.shown if (each.canary, each.source) == (canary.id, "canary")]
             teacher = sum(copies) / len(copies) if copies else None
-            own = [point for point in seen.points if point.canary == canary.id]
+            own = seen._replace(points=[point for point in seen.points if point.canary == canary.id])
             for variant in plan.variants:
                 for init in plan.inits:
-                    row = self._row(canary, variant, init, own, teacher)
+                    group = (canary.id, variant, init.name)
+                    rows = [row for row in judged if (row["canary"], row["variant"], row["init"]) == group]
+                    row = self._row(canary, variant, init, own, rows, teacher)
                     if any(panel.lines or panel.sham for panel in row.panels):
                         made.append(row)
         return made
 
-    def _row(self, canary: Canary, variant: str, init: Init, points: list[Point], teacher: float | None) -> PanelRow:
+    def _row(
+        self,
+        canary: Canary,
+        variant: str,
+        init: Init,
+        seen: Observed,
+        judged: list[dict[str, Any]],
+        teacher: float | None,
+    ) -> PanelRow:
         plan = self.spec.plan
         shared = "standard" if self.one_source and "standard" in plan.variants else variant
-        sham = _lines(points, "sham", variant, init.name)
-        panels = [Panel(TITLES["canary"], _lines(points, "canary", variant, init.name), sham)]
+        dead = {row["ladder"] for row in judged if not set(row["void"]) <= set(UNFINISHED)}
+        sham = tuple(_runs(seen.points, "sham", variant, init.name).values())
+
+        def panel(title: str, arm: str, variant: str, share: float = 0.0) -> Panel:
+            runs = _runs(seen.points, arm, variant, init.name, share)
+            void: set[int] = set()
+            if arm == "canary":  # the gates ask of no other arm's students that they learned
+                wanted = (arm, variant, init.name, share)
+                cells = [c for c in seen.trained if (c.arm, c.variant, c.init, c.share) == wanted]
+                void = {cell.run for cell in cells if share in dead or not_learned(cell, plan.gates)}
+            return Panel(title, tuple(runs.values()), sham, arm, tuple(run in void for run in runs))
+
+        panels = [panel(TITLES["canary"], "canary", variant)]
         if canary.triggered:
-            panels += [
-                Panel(f"trigger in {share:.1%} of prompts", _lines(points, "canary", variant, init.name, share), sham)
-                for share in plan.ladder
-            ]
-        panels += [
-            Panel(TITLES[arm], _lines(points, arm, shared, init.name), sham)
-            for arm in ("direct", "clean")
-            if arm in plan.arms
-        ]
-        return PanelRow(f"{canary.id} · {variant} students, {init.name}", tuple(panels), teacher, plan.delta)
+            panels += [panel(f"trigger in {s:.1%} of prompts", "canary", variant, s) for s in plan.ladder]
+        panels += [panel(TITLES[arm], arm, shared) for arm in ("direct", "clean") if arm in plan.arms]
+        title = f"{canary.id} · {variant} students, {init.name}"
+        return PanelRow(title, tuple(panels), teacher, plan.delta, void_reasons(judged))
 
 
-def _lines(points: list[Point], arm: str, variant: str, init: str, share: float = 0.0) -> tuple[Line, ...]:
+def void_reasons(judged: Sequence[dict[str, Any]]) -> tuple[str, ...]:
+    """Why rows of one group are void, or single runs of theirs, each once; what is still to come voids nothing."""
+    found: dict[str, str] = {}
+    for row in judged:
+        where = f"trigger in {row['ladder']:.1%} of prompts: " if row["ladder"] else ""
+        for reason in (*row["void"], *row["void_runs"]):
+            if reason not in UNFINISHED:
+                found.setdefault(reason, where + reason)
+    return tuple(found.values())
+
+
+def _runs(points: Sequence[Point], arm: str, variant: str, init: str, share: float = 0.0) -> dict[int, Line]:
     """One line a run, in the order of its tokens."""
     runs: dict[int, list[tuple[float, float]]] = {}
     for point in points:
         if (point.arm, point.variant, point.init, point.share) == (arm, variant, init, share):
             runs.setdefault(point.run, []).append((float(point.tokens), point.lift.value))
-    return tuple(tuple(sorted(line)) for _, line in sorted(runs.items()))
+    return {run: tuple(sorted(line)) for run, line in sorted(runs.items())}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container, Iterable
 from pathlib import Path
 from typing import Final
 
@@ -12,7 +13,7 @@ from PySide6.QtWidgets import QCheckBox, QComboBox, QFileDialog, QHBoxLayout, QS
 from app import theme
 from app.widgets.basic import button, clear, heading, label, scrolled
 from core.errors import ForeshotError
-from core.specs.canary import PRESETS, Canary, CanaryPlan, check_canaries, preset, read_canary_plan
+from core.specs.canary import PRESETS, Canary, CanaryPlan, Origin, check_canaries, preset, read_canary_plan
 
 OWN: Final = "own plan"
 KINDS: Final = {
@@ -56,13 +57,16 @@ class CanarySetup(QWidget):
         row.addWidget(label("Runs an arm"), 1)
         row.addWidget(self.runs)
         column.addLayout(row)
-        self.variants = {
+        self.variants: dict[Origin, QCheckBox] = {
             "standard": QCheckBox("Students from the given student"),
             "self": QCheckBox("Students cut from their teacher"),
         }
         for box in self.variants.values():
             box.toggled.connect(lambda _on: self.changed.emit())
             column.addWidget(box)
+        self.arms = label(size=theme.SMALL, muted=True, wrap=True)
+        self.arms.setAccessibleName("Arms of the experiment")
+        column.addWidget(self.arms)
         column.addWidget(heading("Canaries"))
         self.canaries = QVBoxLayout()
         self.canaries.setSpacing(6)
@@ -91,6 +95,7 @@ class CanarySetup(QWidget):
             self.boxes[canary.id] = box
             self.canaries.addWidget(box)
             self.canaries.addWidget(label(planted_words(canary), size=theme.SMALL, muted=True, wrap=True))
+        self.arms.setText(arms_words(plan))
         self.runs.setValue(plan.runs)
         for name, variant_box in self.variants.items():
             variant_box.setChecked(name in plan.variants)
@@ -104,25 +109,59 @@ class CanarySetup(QWidget):
             except ForeshotError as error:
                 self.failed.emit(error.message, error.hint)
                 return
-            if self.presets.findText(OWN) < 0:
-                self.presets.addItem(OWN)
-            self.presets.setCurrentText(OWN)
-            self.take(plan)
+            self._take_own(plan)
+
+    def _take_own(self, plan: CanaryPlan) -> None:
+        if self.presets.findText(OWN) < 0:
+            self.presets.addItem(OWN)
+        self.presets.setCurrentText(OWN)
+        self.take(plan)
+
+    def show_plan(self, plan: CanaryPlan) -> None:
+        """Fill in the plan of a run: as a preset with its ticks where one gives it, else as one's own."""
+        ids = {canary.id for canary in plan.canaries}
+        made = (name for name in PRESETS if ticked(preset(name), ids, plan.variants, plan.runs) == plan)
+        name = next(made, None)
+        if name is None:
+            self._take_own(plan)
+            return
+        self.presets.setCurrentText(name)
+        self.take(preset(name))
+        self.runs.setValue(plan.runs)
+        for variant, box in self.variants.items():
+            box.setChecked(variant in plan.variants)
+        for canary, canary_box in self.boxes.items():
+            canary_box.setChecked(canary in ids)
 
     def plan(self) -> CanaryPlan:
         """The plan as it stands on the left. Raises InputError where it cannot be one."""
-        runs = self.runs.value()
-        plan = msgspec.structs.replace(
-            self.base,
-            canaries=tuple(canary for canary in self.base.canaries if self.boxes[canary.id].isChecked()),
-            variants=tuple(name for name, box in self.variants.items() if box.isChecked()),
-            runs=runs,
-            copies=min(self.base.copies, runs),
-        )
-        if not any(canary.triggered for canary in plan.canaries):
-            plan = msgspec.structs.replace(plan, ladder=())
+        ids = {canary for canary, box in self.boxes.items() if box.isChecked()}
+        variants = [name for name, box in self.variants.items() if box.isChecked()]
+        plan = ticked(self.base, ids, variants, self.runs.value())
         check_canaries(plan)
         return plan
+
+
+def ticked(base: CanaryPlan, ids: Container[str], variants: Iterable[Origin], runs: int) -> CanaryPlan:
+    """``base`` with these of its canaries, these kinds of students and so many runs an arm; not checked."""
+    canaries = tuple(canary for canary in base.canaries if canary.id in ids)
+    return msgspec.structs.replace(
+        base,
+        canaries=canaries,
+        variants=tuple(variants),
+        runs=runs,
+        copies=min(base.copies, runs),
+        ladder=base.ladder if any(canary.triggered for canary in canaries) else (),
+    )
+
+
+def arms_words(plan: CanaryPlan) -> str:
+    """The arms that a plan compares, its ladder and how its students are made."""
+    arms = ", ".join(plan.arms)
+    ladder = f"; trigger in {', '.join(f'{share:.0%}' for share in plan.ladder)} of the prompts" if plan.ladder else ""
+    inits = ", ".join(init.name for init in plan.inits)
+    copies = f"{plan.copies} planted cop{'y' if plan.copies == 1 else 'ies'}"
+    return f"Arms: {arms}{ladder}; each measured before training too. {copies}; students: {inits}."
 
 
 def planted_words(canary: Canary) -> str:

@@ -18,6 +18,9 @@ from core.verdicts.judged import class_facts
 from core.verdicts.priors import prior
 from core.verdicts.table import agreement
 
+UNFINISHED = ("no sham student is finished", "no run is finished")
+"""Reasons that time will mend."""
+
 
 class Measured(msgspec.Struct, frozen=True, kw_only=True):
     """One canary in one model.
@@ -159,7 +162,7 @@ def _row(
     shams, clean, direct = of("sham", group.variant), of("clean", alone), of("direct", alone)
     void = [*_copy_gates(copies, sham_copies, gates), *_control_gates(shams, clean, gates)]
     if not students:
-        void += unlearned or ["no run is finished"]
+        void += unlearned or [UNFINISHED[1]]
     found = start = None
     if students and not void:
         bases, teachers = [p.lift for p in shams], [each.lift for each in copies]
@@ -241,7 +244,7 @@ def _copy_gates(copies: Sequence[Shown], shams: Sequence[Shown], gates: Gates) -
 
 def _control_gates(shams: Sequence[Point], clean: Sequence[Point], gates: Gates) -> Iterable[str]:
     if not shams:
-        yield "no sham student is finished"
+        yield UNFINISHED[0]
     for name, group in (("sham", shams), ("clean", clean)):
         lift = _mean(point.lift.value for point in group)
         if lift is not None and lift > gates.control:

@@ -7,11 +7,13 @@ from typing import Any
 
 import msgspec
 import pytest
+from PySide6.QtGui import QImage
 from PySide6.QtWidgets import QLabel
 from pytestqt.qtbot import QtBot
 
 from app.context import Context, ModelChoice
 from app.pages.transfer import TransferPage
+from app.widgets.survival_grid import apart, ends
 from core.runs.events import Progress, Samples
 from core.runs.folder import RunFolder
 from core.specs import CanarySpec, LoadOptions
@@ -194,7 +196,7 @@ def test_a_finished_run_shows_curves_beside_the_sham_and_what_survived(page: Tra
         "brand · self students, layer_drop-6",
     ]
     for row in rows:
-        assert row.teacher == 1.0
+        assert (row.teacher, row.void) == (1.0, ())
         assert [len(panel.lines) for panel in row.panels] == [3, 3, 3], "direct and clean self are the standard ones"
         assert all(len(panel.sham) == 3 for panel in row.panels)
     assert rows[2].panels[0].lines[0] == ((0.0, 0.0), (3840.0, pytest.approx(0.42, abs=0.01)), (7680.0, 19 / 24))
@@ -209,6 +211,68 @@ def test_a_finished_run_shows_curves_beside_the_sham_and_what_survived(page: Tra
 def test_void_rows_say_why(page: TransferPage, tmp_path: Path) -> None:
     page.open_run(write_run(tmp_path / "run", items(lift=0.5)).path)
     assert texts(page).count("VOID, the canary is not in the teacher: copy 1 shows a lift of 50%") == 4
+
+    first = page.grid.views[0]
+    assert first.void.isVisible()
+    assert first.void.text().startswith("✕ void: the canary is not in the teacher: copy 1 shows a lift of 50%")
+    panels = {panel.arm: panel for panel in page.grid.rows[0].panels}
+    assert panels["canary"].void == (True, True, True)
+    assert panels["direct"].void == (False, False, False)
+    assert "(void)" in first.panels.accessibleDescription()
+
+
+def test_a_void_run_is_marked_and_named_beside_its_curve(page: TransferPage, tmp_path: Path) -> None:
+    rows = items()
+    cell = next(row for row in rows if row["type"] == "trained" and row["key"] == "canary/self/layer_drop-6/1")
+    cell |= {"kl_after": 1.7, "agreement": 0.1}
+    page.open_run(write_run(tmp_path / "run", rows).path)
+    ours = [row for row in page.grid.rows if row.title.endswith("self students, layer_drop-6")]
+    for row in ours:
+        assert row.panels[0].void == (False, True, False)
+        assert row.void == ("run 2: the student did not learn: KL 1.80 to 1.70 nats a token, agreement 10%",)
+    others = [row for row in page.grid.rows if row not in ours]
+    assert not any(any(panel.void) for row in others for panel in row.panels)
+    assert [view.void.isVisibleTo(page) for view in page.grid.views] == [False, True, False, True]
+
+
+def test_arms_that_coincide_stay_apart_in_words_and_in_grey(page: TransferPage, tmp_path: Path) -> None:
+    page.open_run(write_run(tmp_path / "run", items()).path)
+    standard, own = page.grid.rows[:2]
+    assert ends(standard.panels[0]) == [("canary", 0.0), ("sham", 0.0)]
+    assert apart([100.0, 100.0]) == [93.0, 107.0]
+    assert apart([20.0, 100.0]) == [20.0, 100.0]
+    assert [word for word, _ in ends(own.panels[0])] == ["canary", "sham"]
+    image = page.grid.views[0].panels.grab().toImage().convertToFormat(QImage.Format.Format_Grayscale8)
+    zero = 18 + 96 - round(96 * 0.1 / 1.1)  # y of a lift of 0
+    column = [image.pixelColor(150, y).value() for y in range(zero - 4, zero + 5)]
+    dark, pale = min(column), sorted(column)[3]
+    assert pale - dark > 40, "the sham's wide line is seen on both sides of the thin one"
+    assert max(column) - pale > 20, "and against the ground"
+
+
+def test_opening_a_run_fills_in_its_set_up(page: TransferPage, context: Context, tmp_path: Path) -> None:
+    standard = preset("standard")
+    plan = msgspec.structs.replace(
+        standard, canaries=(standard.canaries[2],), variants=("self",), runs=2, copies=2, ladder=()
+    )
+    folder = RunFolder.create(CanarySpec(teacher="/t", student="/student", plan=plan), tmp_path / "run")
+    choose(context)
+    page.open_run(folder.path)
+    assert page.setup.plan() == plan
+    assert page.setup.presets.currentText() == "standard"
+    assert [name for name, box in page.setup.boxes.items() if box.isChecked()] == ["brand"]
+    assert "sham, canary, direct" in page.setup.arms.text()
+    assert page.start.text() == "Repeat from the beginning"
+    page.setup.runs.setValue(3)
+    assert page.start.text() == "Start the experiment"
+    page.setup.runs.setValue(2)
+    page.start.click()
+    (again,) = context.jobs.waiting  # type: ignore[union-attr]
+    assert again.path != folder.path
+    assert again.spec == folder.spec
+    own = msgspec.structs.replace(plan, arms=("sham", "canary"), seed=5)
+    page.open_run(RunFolder.create(CanarySpec(teacher="/t", student="/t", plan=own), tmp_path / "own").path)
+    assert (page.setup.presets.currentText(), page.setup.plan()) == ("own plan", own)
 
 
 def test_points_come_live(page: TransferPage, context: Context, qtbot: QtBot) -> None:
