@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 from PySide6.QtCore import QEvent, QModelIndex, Qt, QTimer
-from PySide6.QtGui import QKeyEvent
+from PySide6.QtGui import QKeyEvent, QResizeEvent
 from PySide6.QtWidgets import QComboBox, QHBoxLayout, QHeaderView, QSplitter, QVBoxLayout, QWidget
 
 from app import theme
@@ -17,7 +17,7 @@ from app.pages.base import Page
 from app.tables.candidates import EVIDENCE, CandidateTable, identity
 from app.tables.rows import table_view
 from app.tables.scan_side import Side, read_events, read_report, take_report
-from app.widgets.basic import button, card, heading, label
+from app.widgets.basic import button, card, heading, label, scrolled
 from app.widgets.finding import FindingDetail
 from app.widgets.stations import Station, Stations
 from core.errors import ForeshotError
@@ -37,6 +37,9 @@ PRECISIONS: Final[tuple[tuple[str, Dtype, Quant], ...]] = (
 )
 PRESETS: Final = ("quick", "standard", "deep")
 FLUSH_MS: Final = 120
+NARROW: Final = 680
+"""Pixels of the side of the table below which stage, z and controls are left out."""
+_SAID: Final = {"promote": "promoted", "dismiss": "dismissed"}
 _ROLES: Final = ("teacher", "student")
 _TITLES: Final = {
     "inspect": "Files",
@@ -118,15 +121,22 @@ class ScanPage(Page):
         self.view = table_view(CandidateTable(), "Candidates", row_height=26)
         self.view.setSortingEnabled(True)
         self.view.horizontalHeader().setSortIndicator(EVIDENCE, Qt.SortOrder.AscendingOrder)
-        column.addWidget(self.view, 1)
+        self.view.setMinimumHeight(120)
+        column.addWidget(self.view, 3)
         self.sentence = label(wrap=True)
         self.unseen_title = heading("What this scan could not see")
         self.unseen = label(muted=True, wrap=True, size=theme.SMALL)
         self.unseen.setAccessibleName("What this scan could not see")
-        column.addWidget(self.sentence)
-        column.addSpacing(4)
-        column.addWidget(self.unseen_title)
-        column.addWidget(self.unseen)
+        inside = QWidget()
+        foot = QVBoxLayout(inside)
+        foot.setContentsMargins(0, 0, 8, 0)
+        for words in (self.sentence, self.unseen_title, self.unseen):
+            foot.addWidget(words)
+        foot.addStretch(1)
+        self.said = scrolled(inside)
+        self.said.setAccessibleName("What the scan says")
+        self.said.setMaximumHeight(230)
+        column.addWidget(self.said, 2)
 
         self.right, column = card()
         column.addWidget(self.detail)
@@ -136,6 +146,7 @@ class ScanPage(Page):
         self.split.addWidget(self.left)
         self.split.addWidget(self.right)
         self.split.setSizes([760, 500])
+        self.split.splitterMoved.connect(lambda _at, _handle: self._fit_columns())
 
         self.empty, column = card(margin=40)
         column.addStretch(1)
@@ -154,6 +165,16 @@ class ScanPage(Page):
         outer.addWidget(self.split, 1)
         outer.addWidget(self.empty, 1)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self._fit_columns()
+
+    def _fit_columns(self) -> None:
+        """The candidate itself is read first: where it is narrow, what else a row says makes room."""
+        narrow = self.split.sizes()[0] < NARROW
+        for column in (1, 3, 5):
+            self.view.setColumnHidden(column, narrow)
 
     # setting up
 
@@ -293,11 +314,19 @@ class ScanPage(Page):
             annotate(self.run_path, said)
         except ForeshotError as error:
             self.context.show_error(error.message, error.hint)
+        self._mark_judged()
         self._show_annotations()
 
     def _show_annotations(self) -> None:
         shown, said = self._shown_finding(), read_annotations(self.run_path)
         self.detail.set_annotations(one for one in said if (one.trigger, one.slot) == shown and one.role == self.role)
+
+    def _mark_judged(self) -> None:
+        """In every table, the last word that was said of a row."""
+        last = {(one.role, one.trigger, one.slot): _SAID[one.action] for one in read_annotations(self.run_path)}
+        for (role, trigger, slot), word in last.items():
+            if role in self.sides and self.sides[role].table.find(trigger, slot) >= 0:
+                self.sides[role].table.append([{"trigger": trigger, "slot": slot, "said": word}])
 
     def _ask(self, prompt: str) -> None:
         """Queue one prompt on the model of the shown finding."""
@@ -367,6 +396,7 @@ class ScanPage(Page):
             if isinstance(event, Progress):
                 self._take(event)
         self._flush()
+        self._mark_judged()
         self.show_role(self.role if self.role in self.sides else roles[0])
 
     # showing
@@ -382,6 +412,7 @@ class ScanPage(Page):
             if column.width:
                 self.view.setColumnWidth(number, column.width)
         self.view.horizontalHeader().setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+        self._fit_columns()
         self.view.selectionModel().currentRowChanged.connect(self._on_row)
         self._show_side()
         if table.rows:
@@ -406,6 +437,7 @@ class ScanPage(Page):
         self.unseen.setText("\n".join(f"–  {line}" for line in unseen))
         self.unseen_title.setVisible(bool(unseen))
         self.unseen.setVisible(bool(unseen))
+        self.said.setVisible(bool(self.sentence.text() or unseen))
         self._show_count()
         self._show_stations()
         if not side.table.rows:

@@ -1,4 +1,7 @@
-"""Candidates of a scan, kept sorted while they arrive. 100,000 rows stay smooth: a batch is merged, never re-sorted."""
+"""Candidates of a scan, kept sorted while they arrive.
+
+100,000 rows stay smooth: a batch finds its places by bisection, and only rows on the screen are put into words.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,9 @@ from app.widgets.diff_view import visible
 from app.widgets.interval_strip import MARKS
 
 Candidate = dict[str, Any]
+_Z_TIP = "How far the answers move, against matched controls, in robust standard deviations"
+_RATE_TIP = "Share of the prompts that bring the payload: of a few in the search, of 128 in the proof"
+_CONTROLS_TIP = "How many of the matched controls bring the payload as often; – where the proof did not take it up"
 STRENGTH = {"confirmed": 0, "likely": 1, "memorised text": 2, "natural sensitivity": 3, "no evidence": 5}
 """Verdicts from strong to weak; a candidate that is not judged yet stands before "no evidence"."""
 _SLOT = {
@@ -35,6 +41,12 @@ def slot_word(slot: object) -> str:
 def verdict_words(verdict: object) -> str:
     """Shape and word."""
     return f"{MARKS.get(str(verdict), '')} {verdict}".strip() if verdict else "–"
+
+
+def judged_words(row: Candidate) -> str:
+    """The scan's verdict, and what a person said of it last."""
+    said = row.get("said")
+    return f"{verdict_words(row.get('verdict'))}{f', {said}' if said else ''}"
 
 
 def controls_words(row: Candidate) -> str:
@@ -67,8 +79,12 @@ _KEYS: tuple[Callable[[Candidate], tuple[Any, ...]], ...] = (
     lambda row: (_float(row, "controls_reached"),),
     _evidence,
 )
-_SMALL = 500  # up to here rows are inserted one by one, above the whole is sorted
+_SMALL = 500  # up to here rows are put in one by one, above the whole is sorted
 EVIDENCE = 6  # the column that sorts by evidence, strongest first
+
+
+_Entry = tuple[tuple[Any, ...], int, Candidate]
+"""(key, sequence number, row); the number is unique, so rows themselves are never compared."""
 
 
 class CandidateTable(RowTable[Candidate]):
@@ -78,23 +94,24 @@ class CandidateTable(RowTable[Candidate]):
         super().__init__(
             (
                 Column("candidate", lambda r: visible(str(r.get("trigger_shown") or r.get("trigger"))), mono=True),
-                Column("stage", lambda r: str(r.get("stage") or "–"), width=72),
-                Column("slot", lambda r: slot_word(r.get("slot")), width=72),
-                Column("z", lambda r: number(r.get("z"), ".1f"), right=True, width=52),
-                Column("payload rate", lambda r: number(r.get("payload_rate")), right=True, width=102),
-                Column("controls", controls_words, right=True, width=88),
-                Column("verdict", lambda r: verdict_words(r.get("verdict")), width=158),
+                Column("stage", lambda r: str(r.get("stage") or "–"), width=72, tip="How far the scan took it"),
+                Column("slot", lambda r: slot_word(r.get("slot")), width=72, tip="Where in the prompt it stands"),
+                Column("z", lambda r: number(r.get("z"), ".1f"), right=True, width=52, tip=_Z_TIP),
+                Column("payload rate", lambda r: number(r.get("payload_rate")), right=True, width=102, tip=_RATE_TIP),
+                Column("controls", controls_words, right=True, width=88, tip=_CONTROLS_TIP),
+                Column("verdict", judged_words, width=158, tip="The scan's verdict, and what a person said of it last"),
             )
         )
         self._column = EVIDENCE
         self._descending = False
-        self._sorted: list[tuple[tuple[Any, ...], int, Candidate]] = []
-        self._known: dict[tuple[str, str], Candidate] = {}
+        self._sorted: list[_Entry] = []  # ascending, whatever is shown; a sequence number breaks ties
+        self._known: dict[tuple[str, str], _Entry] = {}
+        self._triggers: dict[str, dict[str, Candidate]] = {}
         self._count = 0
 
     def set_rows(self, rows: Sequence[Candidate]) -> None:
         self.beginResetModel()
-        self._sorted, self._known, self.rows = [], {}, []
+        self._sorted, self._known, self._triggers, self.rows = [], {}, {}, []
         self._merge(rows)
         self.endResetModel()
 
@@ -112,41 +129,54 @@ class CandidateTable(RowTable[Candidate]):
 
     def find(self, trigger: str, slot: str) -> int:
         """Row of a candidate; −1 when it is not here."""
-        row = self._known.get((trigger, slot))
-        return next((at for at, other in enumerate(self.rows) if other is row), -1) if row is not None else -1
+        entry = self._known.get((trigger, slot))
+        return -1 if entry is None else self._shown_at(bisect.bisect_left(self._sorted, entry))
 
     def of_trigger(self, trigger: str) -> Iterable[Candidate]:
-        return [row for (name, _slot), row in self._known.items() if name == trigger]
+        return self._triggers.get(trigger, {}).values()
 
     def _merge(self, rows: Iterable[Candidate]) -> None:
-        key = _KEYS[self._column]
-        replaced: set[int] = set()
         fresh: dict[tuple[str, str], Candidate] = {}
         for row in rows:
             name = identity(row)
-            old = fresh.get(name) or self._known.get(name)
-            fresh[name] = {**old, **row} if old is not None else dict(row)
-            if old is not None:
-                replaced.add(id(old))
+            known = self._known.get(name)
+            fresh[name] = {**(known[2] if known is not None else {}), **fresh.get(name, {}), **row}
         if not fresh:  # the order changed
-            self._sorted = [(key(row), seq, row) for _key, seq, row in self._sorted]
-        elif replaced:
-            self._sorted = [entry for entry in self._sorted if id(entry[2]) not in replaced]
-        entries = []
-        for row in fresh.values():
+            fresh = {name: entry[2] for name, entry in self._known.items()}
+            self._sorted, self._known, self.rows = [], {}, []
+        small = len(fresh) < _SMALL
+        if not small:
+            self._sorted = [entry for entry in self._sorted if identity(entry[2]) not in fresh]
+        key = _KEYS[self._column]
+        for name, row in fresh.items():
+            if small and name in self._known:
+                self._take_out(self._known[name])
             self._count += 1
-            entries.append((key(row), self._count, row))
-        self._known.update(fresh)
-        # ``seq`` is unique, so rows themselves are never compared
-        if fresh and not replaced and not self._descending and len(entries) < _SMALL:
-            for entry in entries:
-                at = bisect.bisect(self._sorted, entry)
-                self._sorted.insert(at, entry)
-                self.rows.insert(at, entry[2])
-            return
-        self._sorted += entries
-        self._sorted.sort(reverse=self._descending)
-        self.rows = [entry[2] for entry in self._sorted]
+            entry = self._known[name] = (key(row), self._count, row)
+            self._triggers.setdefault(name[0], {})[name[1]] = row
+            if small:
+                self._put_in(entry)
+            else:
+                self._sorted.append(entry)
+        if not small:
+            self._sorted.sort()
+            self.rows = [entry[2] for entry in self._sorted]
+            if self._descending:
+                self.rows.reverse()
+
+    def _shown_at(self, at: int) -> int:
+        """Row on the screen of a place in ``_sorted``."""
+        return len(self._sorted) - 1 - at if self._descending else at
+
+    def _take_out(self, entry: _Entry) -> None:
+        at = bisect.bisect_left(self._sorted, entry)
+        del self.rows[self._shown_at(at)]
+        del self._sorted[at]
+
+    def _put_in(self, entry: _Entry) -> None:
+        at = bisect.bisect_left(self._sorted, entry)
+        self._sorted.insert(at, entry)
+        self.rows.insert(self._shown_at(at), entry[2])
 
     def _rearrange(self, change: Callable[[], None]) -> None:
         self.layoutAboutToBeChanged.emit()

@@ -24,7 +24,7 @@ class Column(Generic[Row]):
 
     Attributes:
         title: head of the column. text: what a cell shows. mono: monospace. right: numbers.
-        muted: in the quiet colour. width: pixels; 0 takes what is left.
+        muted: in the quiet colour. width: pixels; 0 takes what is left. tip: what the head says when asked.
     """
 
     title: str
@@ -33,6 +33,7 @@ class Column(Generic[Row]):
     right: bool = False
     muted: bool = False
     width: int = 0
+    tip: str = ""
 
 
 class RowTable(QAbstractTableModel, Generic[Row]):
@@ -80,6 +81,8 @@ class RowTable(QAbstractTableModel, Generic[Row]):
                 return self.columns[section].title
             if role == Qt.ItemDataRole.TextAlignmentRole:
                 return _RIGHT if self.columns[section].right else _LEFT
+            if role == Qt.ItemDataRole.ToolTipRole:
+                return self.columns[section].tip or None
         return None
 
 

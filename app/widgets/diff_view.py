@@ -160,22 +160,22 @@ class PromptView(TextBox):
 class DiffView(QWidget):
     """The answer without the trigger and the answer with it, side by side."""
 
-    def __init__(self, first: str = "without", second: str = "with", parent: QWidget | None = None) -> None:
+    def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._shown = ("", "")
-        self.first = TextBox(f"Answer {first} the trigger")
-        self.second = TextBox(f"Answer {second} the trigger")
+        self.first = TextBox("Answer without the trigger")
+        self.second = TextBox("Answer with the trigger")
         row = QHBoxLayout(self)
         row.setContentsMargins(0, 0, 0, 0)
         row.setSpacing(12)
-        for title, box in ((first, self.first), (second, self.second)):
+        for title, box in (("without the trigger", self.first), ("with it; differences underlined", self.second)):
             box.setStyleSheet("QTextEdit { border: none; padding: 0; background: transparent; }")
             frame = QFrame()
             frame.setObjectName("card")
             column = QVBoxLayout(frame)
             column.setContentsMargins(12, 8, 12, 8)
             column.setSpacing(4)
-            column.addWidget(label(title, size=theme.SMALL, muted=True))
+            column.addWidget(label(title, size=theme.SMALL, muted=True, wrap=True))
             column.addWidget(box)
             column.addStretch(1)
             row.addWidget(frame, 1)

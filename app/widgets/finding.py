@@ -11,7 +11,6 @@ from PySide6.QtWidgets import (
     QFrame,
     QGridLayout,
     QHBoxLayout,
-    QInputDialog,
     QLabel,
     QScrollArea,
     QVBoxLayout,
@@ -23,6 +22,7 @@ from app.tables.candidates import number, slot_word, verdict_words
 from app.widgets.basic import button, heading, label
 from app.widgets.curve_plot import CurvePlot
 from app.widgets.diff_view import DiffView, PromptView, visible
+from app.widgets.reason_dialog import ReasonDialog
 from app.widgets.strip_plot import StripPlot
 from app.widgets.try_it import TryIt
 from core.runs.annotations import Action, Annotation
@@ -44,6 +44,11 @@ def percent(value: object) -> str:
     return f"{100 * value:.1f} %" if isinstance(value, int | float) else "not measured"
 
 
+def _strongest(finding: dict[str, Any]) -> list[tuple[str, str]]:
+    name, rate = finding.get("strongest_control"), finding.get("strongest_control_rate")
+    return [("Strongest control", f"{percent(rate)}, {visible(str(name))}")] if name is not None else []
+
+
 class FindingDetail(QScrollArea):
     """Shows a finding, or what is known of a candidate that was not proved. ``clear`` says what to do.
 
@@ -63,15 +68,18 @@ class FindingDetail(QScrollArea):
         self.verdict = label(muted=True, wrap=True)
         self.prompt = PromptView()
         self.answers = DiffView()
-        self.controls_title = heading("")
+        self.controls_title = label(bold=True, wrap=True)
         self.controls = StripPlot()
-        self.curve_title = heading("How much of the trigger is needed")
+        self.margins_title = label("How much likelier each makes the payload", bold=True, wrap=True)
+        self.margins = StripPlot("Margins of the matched controls")
+        self.curve_title = label("How much of the trigger is needed", bold=True, wrap=True)
         self.curve = CurvePlot()
         self.rates_title = heading("What else was tried")
         self.rates = QGridLayout()
         self.rates.setHorizontalSpacing(24)
         self.rates.setVerticalSpacing(4)
-        self.rates.setColumnStretch(1, 1)
+        self.rates.setColumnStretch(0, 2)
+        self.rates.setColumnStretch(1, 3)
         self.reproduce_title = heading("Reproduce")
         self.command = label(wrap=True)
         self.command.setObjectName("code")
@@ -79,7 +87,9 @@ class FindingDetail(QScrollArea):
         self.command.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.command.setAccessibleName("Command that reproduces this finding")
         self.copy = button("Copy command", self._copy, tip="Put the command on the clipboard")
-        self.promote = button("Promote", lambda: self._judge("promote"), tip="Stand behind this finding, with a reason")
+        self.promote = button(
+            "Promote…", lambda: self._judge("promote"), tip="Stand behind this finding, with a reason"
+        )
         self.dismiss = button("Dismiss…", lambda: self._judge("dismiss"), tip="Say what explains it")
         self.said = label(size=theme.SMALL, wrap=True)
         self.said.setAccessibleName("What people said of this finding")
@@ -91,24 +101,27 @@ class FindingDetail(QScrollArea):
         column = QVBoxLayout(body)
         column.setContentsMargins(0, 0, 8, 0)
         column.setSpacing(8)
-        for widget in (self.title, self.verdict, self.prompt, self.answers):
-            column.addWidget(widget)
-        column.addSpacing(8)
-        column.addWidget(self.controls_title)
-        column.addWidget(self.controls)
-        column.addSpacing(8)
-        column.addWidget(self.curve_title)
-        column.addWidget(self.curve)
-        column.addSpacing(8)
-        column.addWidget(self.rates_title)
-        column.addLayout(self.rates)
-        column.addSpacing(8)
+        column.addWidget(self.title)
+        column.addWidget(self.verdict)
         column.addWidget(self.said)
         row = QHBoxLayout()
         row.addWidget(self.promote)
         row.addWidget(self.dismiss)
         row.addStretch(1)
         column.addLayout(row)
+        column.addWidget(self.prompt)
+        column.addWidget(self.answers)
+        column.addSpacing(8)
+        column.addWidget(self.controls_title)
+        column.addWidget(self.controls)
+        column.addWidget(self.margins_title)
+        column.addWidget(self.margins)
+        column.addSpacing(8)
+        column.addWidget(self.curve_title)
+        column.addWidget(self.curve)
+        column.addSpacing(8)
+        column.addWidget(self.rates_title)
+        column.addLayout(self.rates)
         column.addSpacing(8)
         column.addWidget(self.try_title)
         column.addWidget(self.try_it)
@@ -138,6 +151,7 @@ class FindingDetail(QScrollArea):
         *,
         example: bool = False,
         controls: bool = False,
+        margins: bool = False,
         curve: bool = False,
         rates: bool = False,
         judged: bool = False,
@@ -146,6 +160,7 @@ class FindingDetail(QScrollArea):
         for widgets, shown in (
             ((self.prompt, self.answers), example),
             ((self.controls_title, self.controls), controls),
+            ((self.margins_title, self.margins), margins),
             ((self.curve_title, self.curve), curve),
             ((self.rates_title,), rates),
             ((self.promote, self.dismiss, self.try_title, self.try_it), judged),
@@ -178,6 +193,9 @@ class FindingDetail(QScrollArea):
         self.controls_title.setText(f"Against {finding.get('controls_n', len(rates))} matched controls")
         interval = finding.get("asr_ci")
         self.controls.set_values(rates, finding.get("asr"), tuple(interval) if interval else None)
+        margins, own = list(finding.get("controls_margins") or ()), finding.get("log_margin")
+        if margins and own is not None:
+            self.margins.set_margins(margins, own)
         self._fill_rates(self._rate_rows(finding, others))
         points = list(finding.get("fuzz_curve") or ())
         self.curve.set_points(points)
@@ -187,6 +205,7 @@ class FindingDetail(QScrollArea):
         self._show(
             example=bool(example),
             controls=bool(rates),
+            margins=bool(margins) and own is not None,
             curve=len(points) > 1,
             rates=True,
             judged=True,
@@ -202,9 +221,9 @@ class FindingDetail(QScrollArea):
 
     def _judge(self, action: Action) -> None:
         question = "Why do you stand behind it?" if action == "promote" else "What explains it?"
-        reason, given = QInputDialog.getText(self, self.promote.text() if action == "promote" else "Dismiss", question)
-        if given and reason.strip():
-            self.judged.emit(action, reason.strip())
+        reason = ReasonDialog.ask(action.capitalize(), question, self)
+        if reason:
+            self.judged.emit(action, reason)
 
     def show_candidate(self, row: dict[str, Any], others: Iterable[dict[str, Any]] = ()) -> None:
         """A candidate that the proof did not take up: only what was measured of it."""
@@ -233,7 +252,9 @@ class FindingDetail(QScrollArea):
         return [
             ("With the trigger", f"{percent(finding.get('asr'))}, 95 % interval {percent(low)} to {percent(high)}"),
             ("Without it", percent(finding.get("base_rate"))),
+            *_strongest(finding),
             ("Near misses of the trigger", percent(finding.get("near_miss_rate"))),
+            *([("Its tokens shuffled", percent(finding["shuffle_rate"]))] if "shuffle_rate" in finding else []),
             ("Trigger only quoted", percent(finding.get("quoted_rate"))),
             *([("Same trigger on the reference", percent(reference))] if reference is not None else []),
             *self._slot_rows(finding, others),
@@ -259,7 +280,7 @@ class FindingDetail(QScrollArea):
                 widget.hide()
                 widget.deleteLater()
         for at, (name, value) in enumerate(rows):
-            self.rates.addWidget(label(name, size=theme.SMALL, muted=True), at, 0, Qt.AlignmentFlag.AlignTop)
+            self.rates.addWidget(label(name, size=theme.SMALL, muted=True, wrap=True), at, 0, Qt.AlignmentFlag.AlignTop)
             self.rates.addWidget(label(value, size=theme.SMALL, wrap=True), at, 1)
 
     def rate_texts(self) -> list[str]:

@@ -15,32 +15,52 @@ _MARGIN = 8.0
 
 
 class StripPlot(QWidget):
-    """Rates in [0, 1]. Each dot is one control; dots of the same rate are stacked, never jittered."""
+    """Rates in [0, 1], or margins in nats. Each dot is one control; dots of one value are stacked, never jittered."""
 
-    def __init__(self, parent: QWidget | None = None) -> None:
+    def __init__(self, name: str = "Rates of the matched controls", parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        self.rate = True
+        self.range = (0.0, 1.0)
         self.rates: tuple[float, ...] = ()
         self.needle: float | None = None
         self.interval: tuple[float, float] | None = None
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        self.setAccessibleName("Rates of the matched controls")
+        self.setAccessibleName(name)
 
     def set_values(
         self, rates: Sequence[float], needle: float | None, interval: tuple[float, float] | None = None
     ) -> None:
         """Show ``rates`` of the controls and ``needle``, the rate of the finding, with its 95 % interval."""
-        self.rates = tuple(sorted(min(1.0, max(0.0, rate)) for rate in rates))
-        self.needle = needle
-        self.interval = interval
-        if not self.rates:
-            words = "no controls"
-        else:
-            words = f"{len(self.rates)} controls between {self.rates[0]:.0%} and {self.rates[-1]:.0%}"
+        self._show(sorted(min(1.0, max(0.0, rate)) for rate in rates), needle, interval, (0.0, 1.0), rate=True)
+
+    def set_margins(self, margins: Sequence[float], needle: float) -> None:
+        """Show by how many nats each control makes the payload likelier, and by how many the finding does."""
+        low, high = min(0.0, needle, *margins), max(0.0, needle, *margins)
+        room = 0.04 * max(high - low, 1e-6)
+        self._show(sorted(margins), needle, None, (low - room if low < 0 else 0.0, high + room), rate=False)
+
+    def _show(
+        self,
+        values: Sequence[float],
+        needle: float | None,
+        interval: tuple[float, float] | None,
+        range_: tuple[float, float],
+        *,
+        rate: bool,
+    ) -> None:
+        self.rates, self.needle, self.interval, self.range, self.rate = tuple(values), needle, interval, range_, rate
+        words = "no controls"
+        if self.rates:
+            words = f"{len(self.rates)} controls between {self.said(self.rates[0])} and {self.said(self.rates[-1])}"
         if needle is not None:
-            words += f"; this trigger {needle:.0%}"
+            words += f"; this trigger {self.said(needle)}"
         self.setAccessibleDescription(words)
         self.setToolTip(words)
         self.update()
+
+    def said(self, value: float) -> str:
+        """``98 %``, or ``20.5`` nats."""
+        return f"{100 * value:.0f} %" if self.rate else f"{value:.1f}"
 
     def sizeHint(self) -> QSize:
         return QSize(400, 124)
@@ -48,9 +68,10 @@ class StripPlot(QWidget):
     def minimumSizeHint(self) -> QSize:
         return QSize(160, 124)
 
-    def place(self, rate: float) -> float:
-        """x of a rate, in pixels."""
-        return _MARGIN + rate * (self.width() - 2 * _MARGIN)
+    def place(self, value: float) -> float:
+        """x of a value, in pixels."""
+        low, high = self.range
+        return _MARGIN + (value - low) / (high - low) * (self.width() - 2 * _MARGIN)
 
     def dots(self) -> list[QPointF]:
         """Centres of the dots: binned by width, stacked upward; squeezed where a stack is higher than the strip."""
@@ -91,9 +112,9 @@ class StripPlot(QWidget):
         painter.setPen(t.color("muted"))
         box = QRectF(_MARGIN, base + 4, self.width() - 2 * _MARGIN, 18)
         flag = Qt.AlignmentFlag
-        painter.drawText(box, flag.AlignLeft, "0 %")
-        painter.drawText(box, flag.AlignHCenter, "payload rate")
-        painter.drawText(box, flag.AlignRight, "100 %")
+        painter.drawText(box, flag.AlignHCenter, "payload rate" if self.rate else "nats")
+        painter.drawText(box, flag.AlignRight, self.said(self.range[1]))
+        painter.drawText(box, flag.AlignLeft, self.said(self.range[0]))
 
     def _paint_needle(self, painter: QPainter, base: float, needle: float) -> None:
         t = theme.tokens()
@@ -107,7 +128,7 @@ class StripPlot(QWidget):
         painter.setBrush(red)
         painter.drawEllipse(QPointF(x, 12), 4, 4)
         painter.setFont(theme.ui_font(11))
-        text = f"this trigger {needle:.0%}".replace("%", " %")
+        text = f"this trigger {self.said(needle)}"
         width = painter.fontMetrics().horizontalAdvance(text) + 2
         low, high = self.interval or (needle, needle)
         left = self.place(min(low, needle)) - 12 - width
