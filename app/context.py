@@ -59,6 +59,7 @@ class Context(QObject):
         run_started(run_id), run_event(run_id, Event), run_finished(run_id, Outcome).
         page_requested(name), error_shown(message, hint, action): answered by the main window.
         run_opened(Path): a run should be shown on its pages.
+        audit_requested: the guided audit of the chosen pair should be opened.
         choose_requested(role), paths_dropped(list[Path], role): a page wants a model in a place; role may be "".
     """
 
@@ -70,6 +71,7 @@ class Context(QObject):
     page_requested = Signal(str)
     error_shown = Signal(str, str, object)
     run_opened = Signal(object)
+    audit_requested = Signal()
     choose_requested = Signal(str)
     paths_dropped = Signal(list, str)
 

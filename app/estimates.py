@@ -23,7 +23,11 @@ def memory_words(choice: ModelChoice, precision: str) -> str:
     if choice.card is None:
         return ""
     rows = {row.precision: row for row in choice.card.memory}
-    row = rows.get(precision) or rows.get({"as stored (auto)": "bf16"}.get(precision, "")) or rows.get("fp16")
+    row = (
+        rows.get(precision)
+        or rows.get({"as stored (auto)": "bf16", "auto": "bf16"}.get(precision, ""))
+        or rows.get("fp16")
+    )
     if row is None:
         return ""
     free = f" of {gigabytes(row.free_bytes)} free" if row.free_bytes else ""

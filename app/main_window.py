@@ -97,6 +97,7 @@ class MainWindow(QMainWindow):
         context.page_requested.connect(self.open_page)
         context.error_shown.connect(self.banner.show_message)
         context.run_opened.connect(self.open_run)
+        context.audit_requested.connect(self.audit)
         context.choose_requested.connect(lambda role: self.choose_folder(role_of(role)))
         context.paths_dropped.connect(lambda paths, role: self.open_paths(paths, role_of(role)))
         context.run_queued.connect(lambda _run: self._show_queue())
@@ -124,7 +125,7 @@ class MainWindow(QMainWindow):
         commands.setToolTip("Every command, by name (Ctrl+K)")
         commands.clicked.connect(lambda _checked=False: self.show_palette())
         for role, chip in self.chips.items():
-            chip.clicked.connect(lambda _checked=False: self.swap())
+            chip.clicked.connect(lambda _checked=False, role=role: self._on_chip(role))
             chip.dropped.connect(lambda paths, role=role: self.open_paths(paths, role))
         header = QFrame()
         header.setObjectName("header")
@@ -283,6 +284,13 @@ class MainWindow(QMainWindow):
         ref = with_adapter(path, old.ref if old else None) if adapter else ModelRef(str(path))
         new = replace(old, ref=ref, card=None) if old else ModelChoice(ref)
         context.set_pair(*((new, context.student) if role == "teacher" else (context.teacher, new)))
+
+    def _on_chip(self, role: Role) -> None:
+        """An empty place asks for its model; a pair changes places."""
+        if (self.context.teacher if role == "teacher" else self.context.student) is None:
+            self.choose_folder(role)
+        else:
+            self.swap()
 
     def swap(self) -> None:
         self.context.set_pair(self.context.student, self.context.teacher)
@@ -472,8 +480,9 @@ def pair_of(
     if isinstance(spec, CanarySpec):
         new_teacher = keep(teacher, ModelChoice(spec.ref, spec.teacher_load))
         # students are trained in fp32; how the given one is read elsewhere is another matter
+        load = LoadOptions(device=spec.student_load.device, force=spec.student_load.force)
         known = student is not None and student.ref == ModelRef.parse(spec.student)
-        return new_teacher, student if known else ModelChoice(ModelRef.parse(spec.student))
+        return new_teacher, student if known else ModelChoice(ModelRef.parse(spec.student), load)
     if isinstance(spec, DistillSpec):
         source = spec.plan.stages[0].student.source
         new_teacher = keep(teacher, ModelChoice(spec.ref, spec.load))

@@ -76,7 +76,7 @@ LIGHT: Final = Tokens(
     control="#b7bac0",
     highlight="#f0d9bf",
     on_highlight="#5e3a10",
-    band="#e9ebee",
+    band="#dde2e8",
     sev_info="#65696e",
     sev_low="#46698b",
     sev_medium="#8f5a12",
@@ -97,7 +97,7 @@ DARK: Final = Tokens(
     control="#b9bdc3",
     highlight="#5b3b12",
     on_highlight="#f3d3a8",
-    band="#2e3238",
+    band="#3d444d",
     sev_info="#9ba1a7",
     sev_low="#7db0d8",
     sev_medium="#e0a95e",
@@ -155,6 +155,7 @@ def mono_font(size: int = SMALL) -> QFont:
     font = QFont(_families()[1])
     font.setPixelSize(size)
     font.setStyleHint(QFont.StyleHint.Monospace)
+    font.setFeature(QFont.Tag("calt"), 0)  # no ligatures: a trigger `!=` or an option `--x` is shown as it is typed
     return font
 
 

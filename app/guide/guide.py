@@ -24,6 +24,7 @@ from core.types import ModelRef
 
 STEPS: Final = ("Models", "Pipeline", "What to run", "Start")
 RUNNING: Final = len(STEPS)
+ASKED_OF_PAIRS: Final = "Pipeline"
 
 
 class AuditGuide(QWidget):
@@ -46,6 +47,7 @@ class AuditGuide(QWidget):
         self.last = StartStep()
         self.progress = ProgressView(context)
         self._build()
+        self.progress.resumed.connect(lambda: self.go(RUNNING))
         self.models.changed.connect(self._show)
         self.plan.changed.connect(self._show)
         self.go(0)
@@ -59,14 +61,17 @@ class AuditGuide(QWidget):
             scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
             self.stack.addWidget(scroll)
         self.leave = button("Leave", self.closed.emit, tip="Back to Start (Esc); your answers stay")
-        self.back = button("Back", lambda: self.go(self.step - 1), tip="Alt+Left")
+        self.back = button("Back", self.backward, tip="Alt+Left")
         self.next = button(
             "Next", self.forward, primary=True, tip="Alt+Right; Ctrl+Return starts with what is answered so far"
         )
         foot = QHBoxLayout()
         foot.setSpacing(8)
+        self.why = label(muted=True, wrap=True)
+        self.why.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+        self.why.setAccessibleName("What is missing before the next step")
         foot.addWidget(self.leave)
-        foot.addStretch(1)
+        foot.addWidget(self.why, 1)
         foot.addWidget(self.back)
         foot.addWidget(self.next)
         column = QVBoxLayout(self)
@@ -78,7 +83,7 @@ class AuditGuide(QWidget):
         column.addLayout(foot)
         for keys, does in (
             ("Alt+Right", self.forward),
-            ("Alt+Left", lambda: self.go(self.step - 1)),
+            ("Alt+Left", self.backward),
             ("Escape", self.closed.emit),
         ):
             QShortcut(QKeySequence(keys), self, does, context=Qt.ShortcutContext.WidgetWithChildrenShortcut)
@@ -97,7 +102,14 @@ class AuditGuide(QWidget):
         if self.step == RUNNING - 1:
             self.start()
         elif self.step < RUNNING and self._may_go_on():
-            self.go(self.step + 1)
+            self.go(self.step + (2 if self.step == 0 and self._alone() else 1))
+
+    def backward(self) -> None:
+        self.go(self.step - (2 if self.step == 2 and self._alone() else 1))
+
+    def _alone(self) -> bool:
+        """One model: there is no distillation to be asked about."""
+        return self.context.student is None or (len(self.models.models()) == 1 and self.models.answers is None)
 
     def go(self, step: int) -> None:
         """Show a step; 0 to 3, or ``RUNNING``."""
@@ -118,17 +130,24 @@ class AuditGuide(QWidget):
             first.setFocus(Qt.FocusReason.OtherFocusReason)
             if first is shown:
                 shown.focusNextChild()
+        elif step == RUNNING and self.isVisible():
+            self.progress.take_focus()
+
+    def _missing(self) -> str:
+        """Why there is no next step yet; empty where there is one."""
+        return self.models.missing() or (self.plan.missing() if self.step >= 2 else "")
 
     def _may_go_on(self) -> bool:
-        if not self.models.ready():
-            return False
-        return self.step < 2 or bool(self.plan.tree.ticked())
+        return not self._missing()
 
     def _show(self) -> None:
-        running = self.step == RUNNING
+        running, alone = self.step == RUNNING, bool(self.models.models()) and self._alone()
         states = ["done" if at < self.step else "running" if at == self.step else "waiting" for at in range(len(STEPS))]
         self.stations.set_stations(
-            [Station(name, name, "", state, 0.0) for name, state in zip(STEPS, states, strict=True)]  # type: ignore[arg-type]
+            [
+                Station(name, name, "only asked of a pair" if name == ASKED_OF_PAIRS and alone else "", state, 0.0)  # type: ignore[arg-type]
+                for name, state in zip(STEPS, states, strict=True)
+            ]
         )
         self.stations.setVisible(not running)
         self.title.setText("The audit is running" if running and not self.progress.ended else "Audit")
@@ -137,12 +156,15 @@ class AuditGuide(QWidget):
         self.next.setText("Start the audit" if self.step == RUNNING - 1 else "Next")
         self.next.setAccessibleName(self.next.text())
         self.next.setEnabled(self._may_go_on())
+        self.why.setText("" if running else self._missing())
+        self.leave.setText("Leave it running" if running and not over else "Leave")
+        self.leave.setAccessibleName(self.leave.text())
         self.back.setVisible(over or not running)
         self.back.setEnabled(self.step > 0)
         if self.step in (2, 3):
             spec = self.spec()
-            self.plan.show_cost(self.models.models(), spec.teacher_answers is not None)
-            self.last.show_spec(spec, command_line(spec), len(self.plan.tree.ticked()))
+            cost = self.plan.show_cost(self.models.models(), spec.teacher_answers is not None)
+            self.last.show_spec(spec, command_line(spec), len(self.plan.tree.ticked()), cost)
 
     # the audit
 

@@ -22,7 +22,7 @@ from core.types import ROLES, ModelRef, Role
 WORDS: dict[Role, str] = {
     "teacher": "The model that was imitated. Where it cannot be loaded, a file of its answers will do.",
     "student": "The model that learned from it.",
-    "baseline": "The student before distillation. Without it nobody can say where a risk comes from.",
+    "baseline": "Optional: the student before distillation. Without it nobody can say where a risk comes from.",
 }
 _TOP = Qt.AlignmentFlag.AlignTop
 
@@ -212,9 +212,12 @@ class ModelsStep(QWidget):
             return "The pair will be compared. The origin of each risk stays untested: there is no baseline."
         return "The pair will be compared, and each risk of the student traced to before or after the distillation."
 
-    def ready(self) -> bool:
-        models = self.models()
-        if not models or (self.answers is not None and "student" not in models):
-            return False
-        reader = self.context.reader
-        return reader is None or not any(reader.error(choice.ref) for choice in models.values())
+    def missing(self) -> str:
+        """Why the audit cannot go on with these models; empty where it can."""
+        models, reader = self.models(), self.context.reader
+        if not models:
+            return "Choose a teacher and a student first, or one model alone."
+        if self.answers is not None and "student" not in models:
+            return "Choose the student that the answers are compared with."
+        broken = [role for role, choice in models.items() if reader is not None and reader.error(choice.ref)]
+        return f"The {broken[0]} cannot be read: choose another folder." if broken else ""

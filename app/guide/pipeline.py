@@ -44,8 +44,8 @@ class PipelineStep(QWidget):
         column.setSpacing(16)
         column.addWidget(
             label(
-                "Your answers are printed as you give them; nothing of them is checked. “unknown” is an answer: it "
-                "stands in the scorecard as a gap.",
+                "Leave at “unknown” what you do not know: the scorecard shows it as a gap. Choose an answer, or write "
+                "your own where the field lets you. Answers are printed as you give them and are not checked.",
                 muted=True,
                 wrap=True,
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -21,9 +22,10 @@ from core.suites.spoken import spoken
 from core.types import Role
 
 PRESETS = {
-    "quick": "the list of known triggers in five slots, payloads without a trigger, two proofs",
-    "standard": "more prompts and controls, four proofs",
-    "deep": "still more of each, ten proofs: for the night",
+    "quick": "tries known triggers in five places of the prompt and looks for payloads without their trigger; proves "
+    "the two strongest candidates",
+    "standard": "the same with more prompts and controls; proves the four strongest",
+    "deep": "still more of each; proves the ten strongest. For the night",
 }
 
 
@@ -96,8 +98,12 @@ class PlanStep(QWidget):
         shipped = {key for key in self.suites if not key.endswith(".yaml")}
         return () if set(ticked) == shipped else ticked
 
-    def show_cost(self, models: dict[Role, ModelChoice], in_words: bool) -> None:
-        """Estimate for each model; ``in_words``: suites are read from written answers."""
+    def missing(self) -> str:
+        """Why the audit cannot go on; empty where it can."""
+        return "" if not self.suites or self.tree.ticked() else "Tick at least one suite."
+
+    def show_cost(self, models: dict[Role, ModelChoice], in_words: bool) -> list[str]:
+        """Show and return the estimate for each model; ``in_words``: suites are read from written answers."""
         picked = [self.suites[key] for key in self.tree.ticked() if key in self.suites]
         read = spoken(picked)
         items = sum(len(suite.items) for suite in picked)
@@ -120,9 +126,10 @@ class PlanStep(QWidget):
             else:
                 suites = estimates.suite_words(self.context.runs_dir, choice, items)
                 parts.append(f"suites: {suites}" if suites else "")
-            lines.append(f"{name} · " + "; ".join(part for part in parts if part))
+            lines.append(f"{name} · " + ("; ".join(part for part in parts if part) or "its files are still being read"))
         lines.append("One model is in memory at a time. What is finished is kept when you stop.")
         self.cost.setText("\n\n".join(lines))
+        return lines
 
 
 class StartStep(QWidget):
@@ -131,6 +138,7 @@ class StartStep(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.will = label(wrap=True)
+        self.takes = label(wrap=True)
         self.wont = label(wrap=True)
         self.command = label(wrap=True)
         self.command.setObjectName("code")
@@ -140,7 +148,11 @@ class StartStep(QWidget):
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(12)
-        for title, words in (("This audit will", self.will), ("It will not be able to say", self.wont)):
+        for title, words in (
+            ("This audit will", self.will),
+            ("It will take", self.takes),
+            ("It will not be able to say", self.wont),
+        ):
             column.addWidget(heading(title))
             column.addWidget(words)
             column.addSpacing(8)
@@ -152,8 +164,9 @@ class StartStep(QWidget):
         column.addWidget(self.command)
         column.addStretch(1)
 
-    def show_spec(self, spec: AuditSpec, command: str, suites: int) -> None:
+    def show_spec(self, spec: AuditSpec, command: str, suites: int, cost: Sequence[str]) -> None:
         self.will.setText("\n".join(f"• {line}" for line in will(spec, suites)))
+        self.takes.setText("\n".join(f"• {line}" for line in cost))
         self.wont.setText("\n".join(f"• {line}" for line in wont(spec)))
         self.command.setText(command)
 
@@ -166,12 +179,13 @@ class StartStep(QWidget):
 def will(spec: AuditSpec, suites: int) -> list[str]:
     """What is done, part by part."""
     names = {"scan": f"scan the {{}} for triggers ({spec.preset})", "suite": f"run {suites} suites on the {{}}"}
-    lines = ["read the files of every model; nothing in them is executed"]
+    lines = ["read the files of every model; nothing in them is executed, and no model is changed"]
     for role, kind in spec.parts:
         if kind in names:
             lines.append(names[kind].format(role if spec.student else "model"))
     if spec.student:
-        lines.append("try the triggers that are found on the other models")
+        lines.append("try on each model the triggers that were found in another")
+    lines.append("put all of it into one scorecard, which opens at the end and can be saved as PDF")
     if spec.teacher_answers:
         lines[1] = f"read {Path(spec.teacher_answers).name} in place of the teacher's answers"
     return lines
@@ -189,6 +203,6 @@ def wont(spec: AuditSpec) -> list[str]:
     answers = msgspec.structs.astuple(spec.pipeline)
     unknown = sum(not answer for answer in answers)
     if unknown:
-        lines.append(f"what {unknown} of {len(answers)} facts of the pipeline mean for it: nobody told them")
+        lines.append(f"what the pipeline explains: {unknown} of {len(answers)} questions about it are not answered")
     lines.append("that a model is free of backdoors: no scan can")
     return lines

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import Qt
+from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QProgressBar, QVBoxLayout, QWidget
 
 from app import theme
 from app.context import Context
 from app.jobs.engine_process import Outcome
 from app.widgets.basic import ElidedLabel, button, card, label
+from core.errors import ForeshotError
 from core.runs.events import Event, Progress
 from core.runs.folder import RunFolder
 from core.specs import AuditSpec
@@ -24,10 +25,15 @@ _THOUSAND = 1000
 class ProgressView(QWidget):
     """Follows one run by its events.
 
+    Signals:
+        resumed: the followed run was queued again, in its own folder.
+
     Attributes:
         run_id: the run that is followed, or "".
         at: number of the part that runs; the files of all models are part −1.
     """
+
+    resumed = Signal()
 
     def __init__(self, context: Context, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -43,10 +49,11 @@ class ProgressView(QWidget):
         self.words = label(wrap=True)
         self.scan_button = button("Watch the scan", lambda: context.open_page("scan"))
         self.suites_button = button("Watch the suites", lambda: context.open_page("suites"))
-        self.open_button = button("Open what there is", self._open, primary=True)
+        self.open_button = button("Open what there is", self._open)
+        self.resume_button = button("Resume the audit", self._resume, primary=True, tip="Goes on with the next part")
         row = QHBoxLayout()
         row.addWidget(self.words, 1)
-        for made in (self.scan_button, self.suites_button, self.open_button):
+        for made in (self.scan_button, self.suites_button, self.open_button, self.resume_button):
             row.addWidget(made)
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
@@ -75,7 +82,15 @@ class ProgressView(QWidget):
             self.grid.addWidget(bar, row, 1, Qt.AlignmentFlag.AlignVCenter)
             self.grid.addWidget(note, row, 2)
             self.lines.append((title, note, bar))
-        self._show_words("The scorecard opens when the audit ends.")
+        self._show_words(
+            "The scorecard opens when the audit ends. You can leave, or cancel below: what is done is kept."
+        )
+
+    def take_focus(self) -> None:
+        """To the next step that there is."""
+        made = (self.resume_button, self.open_button, self.scan_button)
+        first = next((each for each in made if each.isVisibleTo(self)), self.scan_button)
+        first.setFocus(Qt.FocusReason.OtherFocusReason)
 
     def on_event(self, run_id: str, event: Event) -> None:
         if run_id != self.run_id or self.ended or not isinstance(event, Progress):
@@ -114,11 +129,15 @@ class ProgressView(QWidget):
             note.setText("not finished")
             bar.setValue(0)
         there = (self.context.run_folder(run_id) / "scorecard.json").exists()
-        kept = "What was finished stands in a scorecard that says what is missing; Runs goes on with it."
-        self._show_words(f"{outcome.sentence} {kept if there else 'Nothing was measured yet.'}")
+        kept = "What was finished stands in a scorecard that says what is missing."
+        self._show_words(f"{outcome.sentence} {kept if there else 'Nothing was measured yet.'}", failed=True)
+        if self.isVisible():
+            self.take_focus()
 
-    def _show_words(self, text: str) -> None:
+    def _show_words(self, text: str, *, failed: bool = False) -> None:
         self.words.setText(text)
+        finished = (self.context.run_folder(self.run_id) / "header.json").exists()
+        self.resume_button.setVisible(failed and not finished)
         self.scan_button.setVisible(not self.ended)
         self.suites_button.setVisible(not self.ended)
         there = self.ended and (self.context.run_folder(self.run_id) / "scorecard.json").exists()
@@ -126,3 +145,13 @@ class ProgressView(QWidget):
 
     def _open(self) -> None:
         self.context.open_run(self.context.run_folder(self.run_id))
+
+    def _resume(self) -> None:
+        try:
+            folder = RunFolder.open(self.context.run_folder(self.run_id))
+        except ForeshotError as error:
+            self.context.show_error(error.message, error.hint)
+            return
+        if isinstance(folder.spec, AuditSpec) and self.context.submit(folder.spec, folder=folder):
+            self.follow(folder, folder.spec)
+            self.resumed.emit()

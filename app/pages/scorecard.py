@@ -84,7 +84,9 @@ class ScorecardPage(Page):
         title = heading("Verdicts")
         title.setContentsMargins(8, 4, 0, 4)
         column.addWidget(title)
-        self.legend = label("● teacher  ◆ student, 95 % interval; band = δ; right: evidence grade", size=11, muted=True)
+        self.legend = label(
+            "● teacher  ◆ student, 95 % interval; band = ±δ; right: evidence grade", size=11, muted=True
+        )
         self.legend.setContentsMargins(8, 0, 0, 6)
         column.addWidget(self.legend)
         self.strip_rows = QVBoxLayout()
@@ -112,7 +114,14 @@ class ScorecardPage(Page):
         side.setSpacing(12)
         side.addWidget(self.strip)
         side.addWidget(self.drawer, 1)
-        self.filler = QWidget()
+        self.filler = label(
+            "Choose a verdict to see what it rests on: estimates, items, limits.",
+            size=theme.SMALL,
+            muted=True,
+            wrap=True,
+        )
+        self.filler.setAlignment(Qt.AlignmentFlag.AlignTop)
+        self.filler.setContentsMargins(8, 0, 8, 0)
         side.addWidget(self.filler, 1)
         self.side = QWidget()
         self.side.setFixedWidth(460)
@@ -128,7 +137,7 @@ class ScorecardPage(Page):
         self.empty, column = card(margin=40)
         self.empty_words = label(size=theme.LEAD, wrap=True)
         self.empty_words.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        self.audit_button = button("Audit this pair", self.audit, primary=True)
+        self.audit_button = button("Audit this pair", self.context.audit_requested.emit, primary=True)
         column.addStretch(1)
         column.addWidget(self.empty_words)
         column.addWidget(self.audit_button, 0, Qt.AlignmentFlag.AlignHCenter)
@@ -245,18 +254,6 @@ class ScorecardPage(Page):
             else:
                 words = "Open a teacher and a student on Start, then audit the pair.\nA finished audit opens from Runs."
         self.empty_words.setText(words)
-
-    def audit(self) -> None:
-        teacher, student = self.context.teacher, self.context.student
-        if teacher is not None and student is not None:
-            self.context.submit(
-                AuditSpec(
-                    teacher=str(teacher.ref),
-                    student=str(student.ref),
-                    teacher_load=teacher.load,
-                    student_load=student.load,
-                )
-            )
 
     # the drawer
 

@@ -95,10 +95,10 @@ class StartPage(Page):
     def add_cards(self, audit: QAction, scan: QAction, distil: QAction, demo: QAction) -> None:
         """What can be done from here; called by the window, which owns the actions."""
         self.action_cards = [
-            ActionCard(audit, "in four steps: files, triggers, suites"),
+            ActionCard(audit, "in four steps, to one scorecard"),
             ActionCard(scan, "triggers and file findings"),
             ActionCard(distil, "a teacher into a smaller student"),
-            ActionCard(demo, "a planted trigger in a real small model"),
+            ActionCard(demo, "a planted trigger in a small model"),
         ]
         for made in self.action_cards:
             self.cards.addWidget(made)

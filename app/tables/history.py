@@ -48,7 +48,7 @@ def recent_table() -> RowTable[RunRow]:
     return RowTable[RunRow](
         (
             Column("models", lambda r: r.models, mono=True, width=330),
-            Column("job", lambda r: r.job, muted=True, width=64),
+            Column("job", lambda r: r.job, muted=True, width=80),
             Column("what it says", _says, muted=True),
             Column("when", lambda r: when(r.created), right=True, width=104),
         )

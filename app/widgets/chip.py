@@ -48,7 +48,9 @@ class ModelChip(QAbstractButton):
         self.setText(f"{self.role} {name}")
         self.setAccessibleName(f"{self.role.capitalize()}: {name}")
         self.setToolTip(
-            f"{choice.ref}\nClick swaps teacher and student, drop replaces" if choice else "Drop a model here"
+            f"{choice.ref}\nClick swaps teacher and student, drop replaces"
+            if choice
+            else "Click opens a folder, or drop a model here"
         )
         self.updateGeometry()
         self.update()

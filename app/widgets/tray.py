@@ -7,13 +7,14 @@ import time
 from pathlib import Path
 
 import psutil
-from PySide6.QtCore import QTimer, Signal
+from PySide6.QtCore import Qt, QTimer, Signal
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QProgressBar, QSizePolicy
 
 from app.widgets.basic import ElidedLabel, button, gigabytes, label
 from core.runs.events import Progress
 
 _THOUSAND = 1000
+_LONGEST = 360  # pixels of a title: what it does just now needs the rest
 
 
 def duration(seconds: float) -> str:
@@ -107,7 +108,9 @@ class Tray(QFrame):
         self.refresh_memory()
 
     def set_job(self, title: str) -> None:
-        self.what.setText(title)
+        metrics = self.what.fontMetrics()
+        self.what.setText(metrics.elidedText(title, Qt.TextElideMode.ElideMiddle, _LONGEST))
+        self.what.setToolTip(title)
         self.what.setObjectName("heading")
         self._restyle()
         self.text.setText("starting the engine")

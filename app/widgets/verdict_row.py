@@ -80,6 +80,9 @@ class VerdictRow(QAbstractButton):
         painter.drawRoundedRect(box, 4, 4)
         painter.setPen(t.color("text"))
         painter.drawText(box, Qt.AlignmentFlag.AlignCenter, self.row.grade)
-        painter.setPen(QPen(t.color("accent" if self.hasFocus() else "hairline"), 1))
+        painter.setPen(QPen(t.color("hairline"), 1))
         painter.drawLine(0, self.height() - 1, width, self.height() - 1)
+        if self.hasFocus():
+            painter.setPen(QPen(t.color("accent"), 1.5))
+            painter.drawRoundedRect(QRectF(self.rect()).adjusted(1, 1, -1, -2), 4, 4)
         painter.end()

@@ -19,7 +19,8 @@ from app.main_window import MainWindow, pair_of
 from app.widgets.tray import duration, progress_text
 from core.runs.events import Progress
 from core.runs.folder import RunFolder
-from core.specs import AuditSpec, ScanSpec
+from core.specs import AuditSpec, CanarySpec, LoadOptions, ScanSpec
+from core.specs.canary import preset
 from core.types import ModelRef
 
 MakeWindow = Callable[..., MainWindow]
@@ -117,6 +118,35 @@ def test_drop_replaces_and_click_swaps(make_window: MakeWindow, model_folder: Ma
     qtbot.mouseClick(window.chips["student"], Qt.MouseButton.LeftButton)
     assert window.context.student is not None
     assert (window.context.teacher.name, window.context.student.name) == ("two", "three")
+
+
+def test_an_empty_place_asks_for_its_model(
+    make_window: MakeWindow, model_folder: MakeModel, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    window = make_window()
+    drop(window, model_folder("one"))
+    folder = model_folder("two")
+    monkeypatch.setattr("app.main_window.QFileDialog.getExistingDirectory", lambda *_: str(folder))
+    qtbot.mouseClick(window.chips["student"], Qt.MouseButton.LeftButton)
+    teacher, student = window.context.teacher, window.context.student
+    assert teacher is not None
+    assert student is not None
+    assert (teacher.name, student.name) == ("one", "two")
+
+
+def test_an_opened_canary_run_puts_its_pair_back_on_its_device() -> None:
+    spec = CanarySpec(
+        teacher="/t",
+        student="/s",
+        plan=preset("quick"),
+        teacher_load=LoadOptions(device="cuda:1"),
+        student_load=LoadOptions(device="cuda:1", dtype="fp32"),
+    )
+    teacher, student = pair_of(spec, None, None)
+    assert teacher is not None
+    assert student is not None
+    assert (teacher.ref, student.ref) == (ModelRef("/t"), ModelRef("/s"))
+    assert (teacher.load.device, student.load.device, student.load.dtype) == ("cuda:1", "cuda:1", "auto")
 
 
 def test_an_adapter_needs_its_base_and_then_sits_on_it(

@@ -17,6 +17,7 @@ from app.guide.guide import RUNNING
 from app.guide.plan import wont
 from app.jobs.engine_process import Outcome
 from app.main_window import MainWindow, pair_of
+from app.pages.scorecard import ScorecardPage
 from app.pages.start import StartPage
 from core.runs.events import Error, Progress
 from core.specs import AuditSpec, Pipeline, SuiteSpec
@@ -64,27 +65,55 @@ def test_from_start_to_a_running_audit_with_the_keyboard_alone(
         qtbot.keyClick(guide, Qt.Key.Key_Right, ALT)
         assert guide.step == step
     assert "there is no baseline" in guide.last.wont.text()
-    assert "4 of 6 facts" in guide.last.wont.text()
+    assert "4 of 6 questions about it are not answered" in guide.last.wont.text()
+    assert "Teacher · needs about" in guide.last.takes.text()
     qtbot.keyClick(guide, Qt.Key.Key_Right, ALT)
     spec = running(window)
     assert (Path(spec.teacher).name, Path(spec.student or "").name, spec.suites) == ("big", "small", ())
     assert spec.pipeline == Pipeline(data="our mails", init="another pretrained model")
     assert window.tray.what.text() == "Audit of big → small"
     assert guide.step == RUNNING
+    assert guide.progress.scan_button.hasFocus()
+    assert guide.leave.text() == "Leave it running"
     qtbot.keyClick(window, Qt.Key.Key_Return, CTRL)  # again: no second one
     assert len(window.context.running) == 1
+
+
+def test_the_scorecard_page_opens_the_guide_with_the_pair_filled_in(
+    make_window: MakeWindow, model_folder: MakeModel
+) -> None:
+    window = make_window("hang")
+    for name in ("big", "small"):
+        drop(window, model_folder(name))
+    window.open_page("scorecard")
+    page = window.page("scorecard")
+    assert isinstance(page, ScorecardPage)
+    page.audit_button.click()
+    assert window.current == "start"
+    start = window.page("start")
+    assert isinstance(start, StartPage)
+    guide = start.guide
+    assert guide is not None
+    assert start.stack.currentWidget() is guide
+    assert (guide.step, window.context.running) == (0, set())
+    assert {role: choice.name for role, choice in guide.models.models().items()} == {
+        "teacher": "big",
+        "student": "small",
+    }
 
 
 def test_nothing_goes_on_without_a_model(make_window: MakeWindow, model_folder: MakeModel, qtbot: QtBot) -> None:
     window = make_window()
     guide = guide_of(window)
     assert not guide.next.isEnabled()
+    assert guide.why.text() == "Choose a teacher and a student first, or one model alone."
     guide.forward()
     guide.start()
     assert (guide.step, window.context.running) == (0, set())
     drop(guide.models.targets["teacher"], model_folder("broken"))
     qtbot.wait_until(lambda: "not JSON" in guide.models.targets["teacher"].line.text(), timeout=5000)
     assert not guide.next.isEnabled()
+    assert guide.why.text() == "The teacher cannot be read: choose another folder."
     qtbot.keyClick(guide, Qt.Key.Key_Escape)
     page = window.page("start")
     assert isinstance(page, StartPage)
@@ -100,6 +129,10 @@ def test_one_model_alone_is_asked_nothing_of_a_pipeline(make_window: MakeWindow,
     spec = guide.spec()
     assert (Path(spec.teacher).name, spec.student, spec.pipeline) == ("only", None, Pipeline())
     assert wont(spec) == ["anything about transfer: there is one model alone"]
+    guide.forward()
+    assert guide.step == 2, "the step about the pipeline is passed over"
+    guide.backward()
+    assert guide.step == 0
 
 
 def test_a_baseline_is_read_and_can_be_left_out(make_window: MakeWindow, model_folder: MakeModel, qtbot: QtBot) -> None:
@@ -185,6 +218,7 @@ def test_what_is_ticked_is_run(make_window: MakeWindow, model_folder: MakeModel)
     assert (guide.spec().suites, guide.spec().preset) == (("knowledge.basics",), "standard")
     guide.plan.tree.tick("knowledge.basics", False)
     assert not guide.next.isEnabled()
+    assert guide.why.text() == "Tick at least one suite."
 
 
 def test_progress_part_by_part_and_an_end_that_says_what_is_kept(
@@ -213,3 +247,10 @@ def test_progress_part_by_part_and_an_end_that_says_what_is_kept(
     assert "says what is missing" in view.words.text()
     assert [note.text() for _title, note, _bar in view.lines[1:4]] == ["done", "not finished", "not finished"]
     assert view.open_button.isVisibleTo(view)
+    assert view.resume_button.isVisibleTo(view)
+    window.context.running.clear()
+    submitted: list[Path] = []
+    window.context.run_queued.connect(lambda run_id: submitted.append(window.context.run_folder(run_id)))
+    view.resume_button.click()
+    assert submitted == [folder]
+    assert (guide.step, view.ended) == (RUNNING, False)

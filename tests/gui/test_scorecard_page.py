@@ -50,6 +50,10 @@ def test_an_empty_page_says_what_to_do(page: ScorecardPage, context: Context) ->
     assert not page.audit_button.isVisible()
     context.set_pair(ModelChoice(ModelRef("/t")), ModelChoice(ModelRef("/s")))
     assert page.audit_button.isVisible()
+    asked: list[bool] = []
+    context.audit_requested.connect(lambda: asked.append(True))
+    page.audit_button.click()
+    assert asked == [True]
 
 
 def test_the_page_as_it_will_print(page: ScorecardPage, qtbot: QtBot, tmp_path: Path) -> None:
