@@ -6,6 +6,7 @@ Logits are computed for the positions that are read and no others: [batch, time,
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -14,6 +15,7 @@ from core.engine.lm.batches import by_budget, shared_prefix
 from core.engine.lm.forward import Forward
 from core.engine.lm.packed import Branches, Extensions, Pairs, Prefix, Reads
 from core.engine.lm.prompts import Prompts
+from core.engine.lm.sampling import choose
 from core.engine.lm.scoring import Cache, Request, Score, score
 from core.engine.lm.selfcheck import check
 from core.engine.lm.slopes import slopes
@@ -241,6 +243,7 @@ class LanguageModel(Prompts):
         *,
         max_new_tokens: int,
         temperature: float = 0.0,
+        top_p: float = 1.0,
         seed: int = 0,
         think_budget: int | None = None,
         until: Callable[[str, int], bool] | None = None,
@@ -248,7 +251,8 @@ class LanguageModel(Prompts):
         on_batch: Callable[[int], None] | None = None,
         on_token: Callable[[str], None] | None = None,
     ) -> list[Generation]:
-        """Answer each rendered prompt. Greedy at ``temperature`` 0; nothing of ``generation_config`` is merged in.
+        """Answer each rendered prompt. Greedy at ``temperature`` 0, else drawn (``sampling.choose``); nothing of
+        ``generation_config`` is merged in. Equal calls give equal draws.
 
         ``think_budget`` closes an open think block after so many tokens. ``until`` (text so far, tokens left) ends an
         answer early where it returns True. ``on_token`` streams the text of a single prompt. Equal prompts are answered
@@ -259,14 +263,13 @@ class LanguageModel(Prompts):
         lengths = [len(ids) + max_new_tokens for ids in encoded]
         self._check_lengths(lengths)
         order = sorted(range(len(unique)), key=lambda index: -lengths[index])
-        generator = torch.Generator().manual_seed(seed)
+        draw = partial(choose, temperature=temperature, top_p=top_p, generator=torch.Generator().manual_seed(seed))
         results: dict[int, Generation] = {}
         for rows in by_budget(order, lengths, *self._generate_budget()):
             answers = self._generate_batch(
                 [encoded[row] for row in rows],
                 max_new_tokens,
-                temperature,
-                generator,
+                draw,
                 think_budget,
                 until,
                 emitter,
@@ -284,8 +287,7 @@ class LanguageModel(Prompts):
         self,
         batch: list[list[int]],
         max_new_tokens: int,
-        temperature: float,
-        generator: torch.Generator,
+        draw: Callable[[torch.Tensor], list[int]],
         think_budget: int | None,
         until: Callable[[str, int], bool] | None,
         emitter: Emitter | None,
@@ -324,7 +326,7 @@ class LanguageModel(Prompts):
                 cache=cache,
                 use_cache=True,
             )  # (B, V)
-            tokens = self._choose(logits, temperature, generator)
+            tokens = draw(logits)
             for index, row in enumerate(alive):
                 tokens[index] = forced(answers[row], tokens[index])
                 answers[row].append(tokens[index])
@@ -348,12 +350,6 @@ class LanguageModel(Prompts):
             mask = torch.cat([mask, torch.ones((len(alive), 1), dtype=torch.long)], 1)
             positions = positions[:, -1:] + 1
         return [Generation(self._decode(ids), tuple(ids), done) for ids, done in zip(answers, finished, strict=True)]
-
-    def _choose(self, logits: torch.Tensor, temperature: float, generator: torch.Generator) -> list[int]:
-        if temperature == 0:
-            return [int(token) for token in logits.argmax(1).tolist()]
-        weights = (logits / temperature).softmax(1).cpu()
-        return [int(token) for token in torch.multinomial(weights, 1, generator=generator)[:, 0]]
 
     def _forced_think_end(self, budget: int | None) -> Callable[[list[int], int], int]:
         """A function that replaces a token by the next one of ``</think>`` when the budget for thinking is used up."""
