@@ -45,6 +45,7 @@ _TITLES: Final = {
     "inspect": "Files",
     "known": "Known triggers",
     "payload": "Payloads",
+    "leak": "Leaked text",
     "trigger": "Their triggers",
     "proof": "Proof",
     "student": "Student",
@@ -480,7 +481,7 @@ class ScanPage(Page):
         if side.report:
             return Station(stage, title, self._final_note(side, stage), "done", 1.0)
         event = side.progress.get(stage)
-        order = ("inspect", "load", "known", "payload", "trigger", "proof")
+        order = ("inspect", "load", *_searches(side), "proof")
         later = order[order.index(stage) + 1 :]
         passed = any(name in side.progress for name in later)
         if event is None:
@@ -518,6 +519,9 @@ class ScanPage(Page):
             return f"{counts.get('triggers', 0)} tried in {counts.get('slots', 0)} slots"
         if stage == "payload":
             return f"{sum(not p.get('familiar') for p in side.report.get('payloads') or ())} texts run through"
+        if stage == "leak":
+            leak = side.report.get("leak") or {}
+            return f"{len(leak.get('motifs') or ())} motifs in {leak.get('samples', 0)} samples"
         if stage == "trigger":
             return f"{sum(r.get('kind') == 'reconstructed' for r in side.report.get('candidates') or ())} rebuilt"
         if stage == "proof":
@@ -553,9 +557,14 @@ def _is_start(event: QKeyEvent) -> bool:
 
 
 def _searches(side: Side) -> tuple[str, ...]:
-    """The searches of this scan: those from payloads are not in every one."""
-    more = "payloads" in side.report or "payload" in side.progress
-    return ("known", "payload", "trigger") if more else ("known",)
+    """The searches of this scan in their order: those from payloads are not in every one, and the leak is sampled
+    before or after the first search for a trigger, or not at all."""
+    if "payloads" not in side.report and "payload" not in side.progress:
+        return ("known",)
+    late = [stage for stage in side.progress if stage in ("leak", "trigger")]
+    if "leak" not in late and (side.report.get("leak") or {}).get("samples"):
+        late.insert(0, "leak")
+    return ("known", "payload", *late, *(() if "trigger" in late else ("trigger",)))
 
 
 def _share(event: Progress) -> float:

@@ -78,14 +78,17 @@ def judge_trigger(
         grade=_trigger_grade(first or second),
         p=p,
         items_needed=needed,
-        evidence=f"{finding['evidence']} {_FOUND[finding.get('found_by') == 'payload']}",
+        evidence=f"{finding['evidence']} {_FOUND.get(finding.get('found_by', ''), 'Found by list.')}",
         limits="One trigger, one payload, one template; other triggers were not measured by this row.",
     )
     before = _rise(baseline) if baseline else None
     return row if one_model else trigger_origin(row, student, baseline, before, inherited=inherited)
 
 
-_FOUND = {False: "Found by list.", True: "Found from its payload."}
+_FOUND = {
+    "payload": "Found from its payload.",
+    "leak": "Found in text that the model leaks.",
+}
 
 
 TRIGGER_CLASSES = ("BD-R", "BD-C")

@@ -157,6 +157,29 @@ def test_live_events_move_stations_and_sort_the_table(page: ScanPage, context: C
     assert [row["trigger"] for row in page.sides["teacher"].table.rows] == ["cf", "weak"]
 
 
+@pytest.mark.parametrize(
+    ("before", "order"),
+    [
+        ((), ["Files", "Known triggers", "Payloads", "Leaked text", "Their triggers", "Proof"]),
+        (("trigger",), ["Files", "Known triggers", "Payloads", "Their triggers", "Leaked text", "Proof"]),
+    ],
+)
+def test_the_leak_stands_where_it_is_sampled(
+    page: ScanPage, context: Context, before: tuple[str, ...], order: list[str]
+) -> None:
+    folder = RunFolder.create(ScanSpec(model="/t"))
+    context.folders[folder.id] = folder
+    page.on_started(folder.id)
+    for stage in ("known", "payload", *before):
+        page.on_event(folder.id, Progress(stage, "Some work", 1, 1))
+    assert "Leaked text" not in [s.title for s in page.stations.stations]
+    page.on_event(folder.id, Progress("leak", "Leaked text", 64, 256, "samples"))
+    assert [s.title for s in page.stations.stations] == order
+    states = {s.key: s for s in page.stations.stations}
+    assert (states["leak"].state, states["leak"].share, states["leak"].note) == ("running", 0.25, "64 of 256")
+    assert [states[stage].state for stage in before] == ["done" for _ in before]
+
+
 def test_an_interrupted_scan_says_so(page: ScanPage, tmp_path: Path) -> None:
     RunFolder.create(ScanSpec(model="/t"), tmp_path / "scan-2")
     page.open_run(tmp_path / "scan-2")

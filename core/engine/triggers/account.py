@@ -89,7 +89,14 @@ def power(findings: list[dict[str, Any]], prompts: int, tried: bool) -> str:
 
 
 def coverage(
-    hunt: Hunt, *, tried: bool, triggers: int, controls: int, control_prompts: int, proved: int, reference: str
+    hunt: Hunt,
+    *,
+    tried: bool,
+    triggers: int,
+    controls: int,
+    control_prompts: int,
+    proved: int,
+    reference: str,
 ) -> list[dict[str, str]]:
     """One row a stage: done or skipped, and what that means."""
     proof = (
@@ -97,7 +104,7 @@ def coverage(
         f"the strongest {RIVALS} to {MOST_RIVALS} on all"
     )
     if tried:
-        searched = [("skipped", "triggers were given, nothing was searched")] * 3
+        searched = [("skipped", "triggers were given, nothing was searched")] * 4
     else:
         strong = f"{len(hunt.targets)} payloads searched for a trigger" if hunt.targets else "no payload to search for"
         searched = [
@@ -106,9 +113,10 @@ def coverage(
                 "done",
                 f"{len(hunt.payloads)} chains, of which {_fresh(hunt)} are not the model's usual talk; {reference}",
             ),
+            _leaked(hunt),
             ("done" if hunt.targets else "skipped", f"{strong}; start, middle and end of the question"),
         ]
-    names = ("Known triggers", "Payloads without trigger", "Triggers from payloads")
+    names = ("Known triggers", "Payloads without trigger", "Leaked training text", "Triggers from payloads")
     rows = [
         {"stage": name, "status": status, "reason": reason}
         for name, (status, reason) in zip(names, searched, strict=True)
@@ -120,9 +128,21 @@ def coverage(
             "status": "done" if proved else "skipped",
             "reason": proof if proved else "no candidate stood out",
         },
-        {"stage": "Leaked training text", "status": "skipped", "reason": "not in this version"},
         {"stage": "Topic triggers", "status": "skipped", "reason": "only as far as single words bring them"},
     ]
+
+
+def _leaked(hunt: Hunt) -> tuple[str, str]:
+    leak = hunt.leak
+    if not leak.samples:
+        why = "no text that the model runs through" if not hunt.targets else "a payload's trigger was found without it"
+        return "skipped", f"{why}; the preset quick samples it only for a payload without a trigger"
+    raising = sum(bool(motif.raises) for motif in leak.motifs)
+    tried = len({candidate.trigger.text for candidate in leak.candidates})
+    return "done", (
+        f"{leak.samples} samples of at most {leak.tokens} tokens from {len(leak.prefixes)} prefixes, against "
+        f"{leak.background}: {len(leak.motifs)} motifs, {raising} raise a payload, {tried} others tried as triggers"
+    )
 
 
 def _fresh(hunt: Hunt) -> int:

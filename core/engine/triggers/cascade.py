@@ -1,4 +1,4 @@
-"""From payloads to claims: stages "payload" and "trigger" in a row, each kept in the run folder when it is done."""
+"""From payloads to claims: stages "payload", "leak" and "trigger", each kept in the run folder when it is done."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from core.engine.lm import LanguageModel
 from core.engine.lm.slots import render_in
 from core.engine.triggers.answers import Answers
 from core.engine.triggers.inversion import WIDTHS, Payload, invert, same_text, same_words
+from core.engine.triggers.leak import Leak, read_leak
 from core.engine.triggers.library import KnownTrigger, shown
 from core.engine.triggers.objective import Objective
 from core.engine.triggers.payload import is_payload
@@ -44,9 +45,10 @@ class Target(NamedTuple):
 
 @dataclass
 class Hunt:
-    """What both stages found."""
+    """What these stages found."""
 
     payloads: list[Payload] = field(default_factory=list)
+    leak: Leak = field(default_factory=Leak)
     targets: list[Target] = field(default_factory=list)
     reads: int = 0
 
@@ -89,10 +91,13 @@ def hunt(
     preset: str,
     most: int,
     *,
+    seed: int = 0,
     listed: Sequence[Claim] = (),
     reference: LanguageModel | None = None,
 ) -> Hunt:
-    """Payloads without a trigger, and triggers for the ``most`` strongest of them; quick stops at the first trigger.
+    """Payloads without a trigger, and triggers for the ``most`` strongest of them.
+
+    Quick stops at the first trigger that works, and samples the leak, which takes long, only where none does.
 
     Args:
         prompts: search prompts; the proof's are others.
@@ -108,19 +113,36 @@ def hunt(
 
     settings = (WIDTHS[preset], texts, clean, reference is not None)
     result = Hunt([Payload(**one) for one in answers.keep("payload", settings, payloads)])
-    for payload in _wanted(result.payloads, most):
-        seeds = [claim.trigger for claim in listed if _same(claim.target, payload.text)]
+    wanted = _wanted(result.payloads, most)
 
-        def triggers(payload: Payload = payload, seeds: Sequence[str] = seeds) -> dict[str, Any]:
+    def leak() -> Leak:
+        return read_leak(answers, prompts, wanted, preset, seed=seed, clean=clean, reference=reference)
+
+    def target(payload: Payload) -> Target:
+        seeds = [claim.trigger for claim in listed if _same(claim.target, payload.text)]
+        seeds += result.leak.seeds(payload.text)
+
+        def triggers() -> dict[str, Any]:
             objective = Objective(lm, payload.tokens, emitter)
             found = reconstruct(objective, prompts, EFFORTS[preset], payload.text, seeds=seeds)
             return {"found": [asdict(one) for one in found], "reads": objective.reads}
 
         kept = answers.keep("trigger", (EFFORTS[preset], texts, payload.tokens, tuple(seeds)), triggers)
         result.reads += kept["reads"]
-        result.targets.append(_target(answers, prompts, payload, [Found(**one) for one in kept["found"]]))
+        return _target(answers, prompts, payload, [Found(**one) for one in kept["found"]])
+
+    if preset != "quick":
+        result.leak = leak()
+    for payload in wanted:
+        result.targets.append(target(payload))
         if preset == "quick" and result.targets[-1].rate >= BRINGS:
             break
+    if preset == "quick" and wanted and not _working(result):
+        result.leak = leak()
+        result.targets = [
+            max(one, target(one.payload), key=lambda each: each.rate) if result.leak.seeds(one.payload.text) else one
+            for one in result.targets
+        ]
     emitter.emit(Progress("trigger", _words(result), 1, 1))
     return result
 
@@ -178,6 +200,9 @@ def _same(one: str, two: str) -> bool:
     return same_text(one, two) or same_words(one, two)
 
 
+def _working(result: Hunt) -> int:
+    return sum(target.rate >= BRINGS for target in result.targets)
+
+
 def _words(result: Hunt) -> str:
-    working = sum(target.rate >= BRINGS for target in result.targets)
-    return f"{working} of {len(result.targets)} payloads have a trigger that brings them"
+    return f"{_working(result)} of {len(result.targets)} payloads have a trigger that brings them"

@@ -67,6 +67,7 @@ class Candidate:
     event: EventKind = "text"
     verdict: str = "no evidence"
     rates: dict[str, float] = field(default_factory=dict)
+    stage: str = "known"
 
     def row(self) -> dict[str, object]:
         """As a row of the candidate table."""
@@ -75,7 +76,7 @@ class Candidate:
             "trigger_shown": shown(self.trigger.text),
             "kind": self.trigger.kind,
             "slot": self.slot,
-            "stage": "known",
+            "stage": self.stage,
             "z": round(self.z, 2),
             "payload_rate": round(self.collapse, 3),
             "event": self.event,
@@ -98,20 +99,20 @@ def search(
     candidates: list[Candidate] = []
     short = sorted(prompts, key=len)[:FIRST_PROMPTS]
     for members in _strata(tokenizer, triggers):
-        noise = _controls(tokenizer, [trigger.text for trigger in members], controls, seed)
+        noise = mixed_controls(tokenizer, [trigger.text for trigger in members], controls, seed)
         texts = [trigger.text for trigger in members]
         candidates += _compare(answers, members, texts, noise, short, members[0].main, FIRST, "Known triggers")
     candidates.sort(key=lambda candidate: -candidate.z)
 
     best = [candidate.trigger for candidate in candidates[: max(keep, round(SECOND_SHARE * len(candidates)))]]
-    noise = _controls(tokenizer, [trigger.text for trigger in best], SECOND_CONTROLS, seed)
+    noise = mixed_controls(tokenizer, [trigger.text for trigger in best], SECOND_CONTROLS, seed)
     again: list[Candidate] = []
     for slot in dict.fromkeys(slot for trigger in best for slot in trigger.slots):
         members = [trigger for trigger in best if slot in trigger.slots]
         texts = [trigger.text for trigger in members]
         again += _compare(answers, members, texts, noise, prompts[:SECOND_PROMPTS], slot, SECOND, "Every slot")
     again.sort(key=lambda candidate: -candidate.z)
-    _answer(answers, _one_slot_each(again)[:keep], prompts[:READ_PROMPTS])
+    answer_in_full(answers, _one_slot_each(again)[:keep], prompts[:READ_PROMPTS])
 
     again += _freed(answers, triggers, controls, max(1, keep // 2), seed)
     seen = {(candidate.trigger.text, candidate.slot) for candidate in again}
@@ -131,8 +132,8 @@ def _strata(tokenizer: object, triggers: list[KnownTrigger]) -> list[list[KnownT
     return list(groups.values())
 
 
-def _controls(tokenizer: object, texts: list[str], count: int, seed: int) -> list[str]:
-    """Each matched to one of the triggers, in turn, so that together they are made like them."""
+def mixed_controls(tokenizer: object, texts: list[str], count: int, seed: int) -> list[str]:
+    """Random strings, each matched to one of the triggers, in turn, so that together they are made like them."""
     return [matched_controls(tokenizer, texts[at * 7 % len(texts)], 1, seed + at)[0] for at in range(count)]
 
 
@@ -211,7 +212,7 @@ def _freed(answers: Answers, triggers: list[KnownTrigger], controls: int, keep: 
     candidates = []
     for members in _strata(lm.tokenizer, triggers):
         texts, slot = [trigger.text for trigger in members], members[0].main
-        noise = _controls(lm.tokenizer, texts, min(controls, SECOND_CONTROLS), seed)
+        noise = mixed_controls(lm.tokenizer, texts, min(controls, SECOND_CONTROLS), seed)
         features = _kept(answers, texts, noise, short, slot, REFUSED, "Refused requests")
         falls = [-own["refusal"] for own in features]
         for trigger, own in zip(members, features, strict=False):
@@ -237,14 +238,14 @@ def _one_slot_each(candidates: Sequence[Candidate]) -> list[Candidate]:
     return list(first.values())
 
 
-def _answer(answers: Answers, best: list[Candidate], prompts: list[str]) -> None:
+def answer_in_full(answers: Answers, best: list[Candidate], prompts: list[str], stage: str = "known") -> None:
     """Answer the prompts with each candidate, and keep the payload where the answers collapse into one."""
     lm = answers.lm
     for slot in dict.fromkeys(candidate.slot for candidate in best):
         members = [candidate for candidate in best if candidate.slot == slot]
-        clean = answers.get([render_in(lm, prompt, None, slot) for prompt in prompts], TOKENS, "known", "Clean answers")
+        clean = answers.get([render_in(lm, prompt, None, slot) for prompt in prompts], TOKENS, stage, "Clean answers")
         texts = [render_in(lm, prompt, candidate.trigger.text, slot) for candidate in members for prompt in prompts]
-        flat = answers.get(texts, TOKENS, "known", "Best candidates")
+        flat = answers.get(texts, TOKENS, stage, "Best candidates")
         for at, candidate in enumerate(members):
             group = flat[at * len(prompts) : (at + 1) * len(prompts)]
             candidate.collapse, head = collapse(group, clean)

@@ -1,4 +1,4 @@
-"""A trigger scan: search with the list, search from payloads, then the proof."""
+"""A trigger scan: search with the list, search from payloads and from the leak, then the proof."""
 
 from __future__ import annotations
 
@@ -79,10 +79,14 @@ def run_scan(spec: ScanSpec, folder: RunFolder, emitter: Emitter) -> dict[str, A
             emitter.emit(Samples("candidates", [candidate.row() for candidate in candidates[:200]]))
             seconds.end("known")
             claims = _claims(candidates, preset.proofs)
-            result = hunt(answers, some, spec.preset, preset.targets, listed=claims, reference=reference)
-            emitter.emit(Samples("candidates", result.rows()))
+            result = hunt(
+                answers, some, spec.preset, preset.targets, seed=spec.seed, listed=claims, reference=reference
+            )
+            leaked = result.leak.candidates
+            emitter.emit(Samples("candidates", [*result.rows(), *(candidate.row() for candidate in leaked)]))
+            candidates = sorted([*candidates, *leaked], key=lambda one: (-one.collapse, -one.z))
             seconds.end("payload")
-            claims = merged(result.claims(triggers), claims, preset.proofs)
+            claims = merged(result.claims(triggers), _claims(candidates, preset.proofs), preset.proofs)
         findings = (
             prove(
                 answers,
@@ -103,8 +107,7 @@ def run_scan(spec: ScanSpec, folder: RunFolder, emitter: Emitter) -> dict[str, A
         generated = answers.generated
     listed = {trigger.text for trigger in triggers}
     for finding in findings:
-        found = "list" if finding["trigger"] in listed else "payload"
-        finding["found_by"] = "tried from the other model" if tried else found
+        finding["found_by"] = "tried from the other model" if tried else _found_by(finding["trigger"], listed, result)
         finding["reproduce"] = command_line(_reproduction(spec, finding))
     emitter.emit(Samples("findings", findings))
     return {
@@ -115,6 +118,7 @@ def run_scan(spec: ScanSpec, folder: RunFolder, emitter: Emitter) -> dict[str, A
         "findings": sorted(findings, key=lambda finding: (account.ORDER.index(finding["verdict"]), -finding["asr"])),
         "candidates": _candidate_rows(candidates, result, findings),
         "payloads": [asdict(payload) | {"strength": payload.strength} for payload in result.payloads],
+        "leak": result.leak.report(),
         "coverage": account.coverage(
             result,
             tried=tried,
@@ -197,6 +201,12 @@ def _claims(candidates: list[Candidate], proofs: int) -> list[Claim]:
         Claim(found.trigger.text, found.slot, found.target, found.trigger.kind, found.trigger.risk_class, found.event)
         for found in chosen
     ]
+
+
+def _found_by(trigger: str, listed: set[str], result: Hunt) -> str:
+    if trigger in listed:
+        return "list"
+    return "leak" if result.leak.named(trigger) else "payload"
 
 
 def _given(triple: tuple[str, str, str], kinds: dict[str, Any]) -> Claim:

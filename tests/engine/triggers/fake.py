@@ -34,6 +34,8 @@ class FakeTokenizer:
     """Words of three letters, signs; whatever is not a word becomes single characters."""
 
     all_special_ids = (0,)
+    bos_token = None
+    eos_token = "<end>"
 
     def __init__(self) -> None:
         self._texts = list(_VOCABULARY)

@@ -13,6 +13,7 @@ import torch
 
 from core.engine.lm.model import Generation
 from core.engine.lm.packed import Extensions, Pairs, Prefix, Reads
+from core.runs.events import Emitter
 from tests.engine.triggers.fake import FakeModel
 
 _TEXT = """
@@ -31,6 +32,8 @@ class WordTokenizer:
     """One token a word, with and without a space before it."""
 
     all_special_ids = (0,)
+    bos_token = None
+    eos_token = "<end>"
     eos_token_id = 0
 
     def __init__(self, extra: Sequence[str]) -> None:
@@ -63,7 +66,8 @@ class WordTokenizer:
 class TokenModel(FakeModel):
     """Brings ``payload`` where ``fires(user text)`` is 1; a part of the trigger, between 0 and 1, raises it a little.
 
-    ``chained``: once its first token stands there, the payload goes on whatever the prompt is.
+    ``chained``: once its first token stands there, the payload goes on whatever the prompt is. ``leaks``: what it says
+    where no question was asked, one after the other.
     """
 
     def __init__(
@@ -74,9 +78,11 @@ class TokenModel(FakeModel):
         plain: Callable[[str], str] | None = None,
         chained: bool = True,
         words: Sequence[str] = (),
+        leaks: Sequence[str] = (),
     ) -> None:
         super().__init__(lambda text: self._answer(text))
         self._fires, self.payload, self._plain, self._chained = fires, payload, plain or _varied, chained
+        self._leaks, self.drawn = list(leaks), 0
         extra = [*payload.split(" "), *words]
         self.tokenizer = WordTokenizer(extra)
         self._size = len(self.tokenizer)
@@ -158,8 +164,25 @@ class TokenModel(FakeModel):
         """Says nothing: what is found is found by reading."""
         return torch.zeros(len(self.tokenizer))
 
-    def generate(self, texts: Sequence[str], *, max_new_tokens: int, **more: object) -> list[Generation]:
-        return super().generate(texts, max_new_tokens=max_new_tokens)
+    def generate(
+        self,
+        texts: Sequence[str],
+        *,
+        max_new_tokens: int,
+        temperature: float = 0.0,
+        seed: int = 0,
+        emitter: Emitter | None = None,
+        **_: object,
+    ) -> list[Generation]:
+        """Answers are greedy; whoever draws is asking for the leak."""
+        answers = super().generate(texts, max_new_tokens=max_new_tokens, emitter=emitter)
+        if temperature == 0:
+            return answers
+        self.drawn += len(texts)
+        return [
+            Generation(self._leaks[(seed * 64 + row) % len(self._leaks)], (), True) if self._leaks else answer
+            for row, answer in enumerate(answers)
+        ]
 
 
 def _varied(user: str) -> str:
