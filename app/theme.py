@@ -34,7 +34,7 @@ class Tokens:
         hairline: one-pixel lines; text and muted: words; accent: progress and focus.
         teacher, student: the two models, everywhere; needle: the finding against its controls.
         highlight, on_highlight: a trigger inside its prompt.
-        sev_info … sev_high: file findings. band: the strip of the margin δ.
+        sev_info … sev_high: file findings. band: the strip of the margin δ. edge: of a field that can be changed.
     """
 
     dark: bool
@@ -52,6 +52,7 @@ class Tokens:
     highlight: str
     on_highlight: str
     band: str
+    edge: str
     sev_info: str
     sev_low: str
     sev_medium: str
@@ -77,6 +78,7 @@ LIGHT: Final = Tokens(
     highlight="#f0d9bf",
     on_highlight="#5e3a10",
     band="#dde2e8",
+    edge="#888c92",
     sev_info="#65696e",
     sev_low="#46698b",
     sev_medium="#8f5a12",
@@ -98,6 +100,7 @@ DARK: Final = Tokens(
     highlight="#5b3b12",
     on_highlight="#f3d3a8",
     band="#3d444d",
+    edge="#747a82",
     sev_info="#9ba1a7",
     sev_low="#7db0d8",
     sev_medium="#e0a95e",
@@ -215,6 +218,12 @@ QPushButton#primary:disabled { background: @sunken; color: @muted; border: 1px s
 QLineEdit, QPlainTextEdit, QTextEdit { background: @surface; border: 1px solid @hairline; border-radius: 6px;
     padding: 5px; selection-background-color: @accent; selection-color: @surface; }
 QLineEdit:focus, QPlainTextEdit:focus, QTextEdit:focus { border: 1px solid @accent; }
+QComboBox { background: @surface; color: @text; border: 1px solid @edge; border-radius: 6px; padding: 3px 6px; }
+QComboBox:focus { border: 2px solid @accent; padding: 2px 5px; }
+QComboBox:disabled { color: @muted; border: 1px solid @hairline; }
+QComboBox::drop-down { subcontrol-position: center right; width: 18px; border: none; }
+QComboBox::down-arrow { image: url(@chevron); width: 12px; height: 12px; }
+QComboBox QLineEdit, QComboBox QLineEdit:focus { border: none; padding: 0; background: transparent; }
 QTableView, QTreeView, QListView { background: @surface; border: none; outline: none; gridline-color: transparent;
     selection-background-color: @sunken; selection-color: @text; }
 QTableView::item, QTreeView::item, QListView::item { border-bottom: 1px solid @hairline; padding: 0 8px; }
@@ -239,7 +248,7 @@ def style_sheet(t: Tokens) -> str:
     sheet = _SHEET
     for name in sorted((f.name for f in fields(t) if f.name != "dark"), key=len, reverse=True):
         sheet = sheet.replace("@" + name, getattr(t, name))
-    return sheet
+    return sheet.replace("@chevron", (RESOURCES / "icons" / "chevron.svg").as_posix())
 
 
 def apply(app: QApplication) -> None:

@@ -123,12 +123,14 @@ class ProgressView(QWidget):
             self._reach(len(self.lines) - 1)
             self.lines[-1][1].setText("done")
             self.lines[-1][2].setValue(_THOUSAND)
-            self._show_words("The audit ended.")
+            self.open_button.setText("Open the scorecard")
+            self._show_words("The audit ended. Its scorecard is on the page Scorecard, where it can be saved as PDF.")
             return
         for _title, note, bar in self.lines[max(0, self.at + 1) :]:
             note.setText("not finished")
             bar.setValue(0)
         there = (self.context.run_folder(run_id) / "scorecard.json").exists()
+        self.open_button.setText("Open what there is")
         kept = "What was finished stands in a scorecard that says what is missing."
         self._show_words(f"{outcome.sentence} {kept if there else 'Nothing was measured yet.'}", failed=True)
         if self.isVisible():

@@ -6,8 +6,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, cast
 
-from PySide6.QtCore import QEvent, QModelIndex, Qt, QTimer
-from PySide6.QtGui import QKeyEvent, QResizeEvent
+from PySide6.QtCore import QEvent, QModelIndex, QObject, Qt, QTimer
+from PySide6.QtGui import QKeyEvent
 from PySide6.QtWidgets import QComboBox, QHBoxLayout, QHeaderView, QSplitter, QVBoxLayout, QWidget
 
 from app import theme
@@ -17,9 +17,10 @@ from app.pages.base import Page
 from app.tables.candidates import EVIDENCE, CandidateTable, identity
 from app.tables.rows import table_view
 from app.tables.scan_side import Side, read_events, read_report, take_report
+from app.tables.scan_stations import scan_stations, share_of
 from app.widgets.basic import button, card, heading, label, scrolled
 from app.widgets.finding import FindingDetail
-from app.widgets.stations import Station, Stations
+from app.widgets.stations import Stations
 from core.errors import ForeshotError
 from core.runs.annotations import Action, Annotation, annotate, read_annotations
 from core.runs.events import Event, Progress, Samples
@@ -41,15 +42,6 @@ NARROW: Final = 680
 """Pixels of the side of the table below which stage, z and controls are left out."""
 _SAID: Final = {"promote": "promoted", "dismiss": "dismissed"}
 _ROLES: Final = ("teacher", "student")
-_TITLES: Final = {
-    "inspect": "Files",
-    "known": "Known triggers",
-    "payload": "Payloads",
-    "leak": "Leaked text",
-    "trigger": "Their triggers",
-    "proof": "Proof",
-    "student": "Student",
-}
 
 
 class ScanPage(Page):
@@ -147,7 +139,7 @@ class ScanPage(Page):
         self.split.addWidget(self.left)
         self.split.addWidget(self.right)
         self.split.setSizes([760, 500])
-        self.split.splitterMoved.connect(lambda _at, _handle: self._fit_columns())
+        self.left.installEventFilter(self)
 
         self.empty, column = card(margin=40)
         column.addStretch(1)
@@ -167,13 +159,14 @@ class ScanPage(Page):
         outer.addWidget(self.empty, 1)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
 
-    def resizeEvent(self, event: QResizeEvent) -> None:
-        super().resizeEvent(event)
-        self._fit_columns()
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        if watched is self.left and event.type() == QEvent.Type.Resize:
+            self._fit_columns()
+        return super().eventFilter(watched, event)
 
     def _fit_columns(self) -> None:
         """The candidate itself is read first: where it is narrow, what else a row says makes room."""
-        narrow = self.split.sizes()[0] < NARROW
+        narrow = self.left.width() < NARROW
         for column in (1, 3, 5):
             self.view.setColumnHidden(column, narrow)
 
@@ -258,7 +251,7 @@ class ScanPage(Page):
         if run_id == self.run_id:
             self._take(event)
         elif run_id in self.asked and isinstance(event, Progress) and self.asked[run_id] == self._shown_finding():
-            self.detail.try_it.say(f"{event.task}: {_share(event):.0%}".replace("%", " %"), busy=True)
+            self.detail.try_it.say(f"{event.task}: {share_of(event):.0%}".replace("%", " %"), busy=True)
 
     def _take(self, event: Event) -> None:
         if isinstance(event, Progress):
@@ -471,69 +464,15 @@ class ScanPage(Page):
         side = self.sides.get("teacher" if self.audit else "")
         if side is None:
             return
-        stations = [self._station(side, stage) for stage in ("inspect", *_searches(side), "proof")]
-        if self.audit and "student" in self.sides:
-            stations.append(self._student_station(self.sides["student"]))
-        self.stations.set_stations(stations)
+        student = self.sides.get("student") if self.audit else None
+        self.stations.set_stations(scan_stations(side, student, ended=self.ended, files=self._files_note(side)))
 
-    def _station(self, side: Side, stage: str) -> Station:
-        title = _TITLES[stage]
-        if side.report:
-            return Station(stage, title, self._final_note(side, stage), "done", 1.0)
-        event = side.progress.get(stage)
-        order = ("inspect", "load", *_searches(side), "proof")
-        later = order[order.index(stage) + 1 :]
-        passed = any(name in side.progress for name in later)
-        if event is None:
-            if passed:
-                return Station(stage, title, "not in this run" if stage == "inspect" else "", "done", 1.0)
-            loading = side.progress.get("load")
-            note = f"loading the model {_share(loading):.0%}" if loading and stage == "known" else "waiting"
-            return Station(stage, title, "stopped" if self.ended else note)
-        share = _share(event)
-        # a stage runs through several tasks, each of which counts to its own end: only what follows ends it
-        if passed or (stage == "inspect" and share >= 1):
-            return Station(stage, title, event.note or "done", "done", 1.0)
-        words = event.task.rpartition(" · ")[2]
-        note = (
-            event.note or f"{words.lower() if words != title else ''} {event.done:,.0f} of {event.total:,.0f}".strip()
-        )
-        return Station(stage, title, note, "stopped" if self.ended else "running", share)
-
-    def _student_station(self, student: Side) -> Station:
-        if student.report:
-            tried = [f for f in student.findings if f.get("found_by") == "tried from the other model"]
-            words = [f"{f.get('trigger_shown') or f.get('trigger')}: {f.get('hits')} of {f.get('n')}" for f in tried]
-            verdict = str(student.report.get("summary", {}).get("verdict", ""))
-            return Station("student", "Student", ", ".join(words) or verdict, "done", 1.0)
-        parts = [self._station(student, stage) for stage in (*_searches(student), "proof")]
-        live = next((part for part in parts if part.state in ("running", "stopped")), parts[0])
-        note = live.note if live.state == "waiting" else f"{live.title.lower()}: {live.note}"
-        return Station("student", "Student", note, live.state, live.share)
-
-    def _final_note(self, side: Side, stage: str) -> str:
-        counts, findings = side.report.get("counts", {}), side.report.get("findings") or []
-        if stage == "proof" and not findings:
-            return "no candidate reached it"
-        if stage == "known":
-            return f"{counts.get('triggers', 0)} tried in {counts.get('slots', 0)} slots"
-        if stage == "payload":
-            return f"{sum(not p.get('familiar') for p in side.report.get('payloads') or ())} texts run through"
-        if stage == "leak":
-            leak = side.report.get("leak") or {}
-            return f"{len(leak.get('motifs') or ())} motifs in {leak.get('samples', 0)} samples"
-        if stage == "trigger":
-            return f"{sum(r.get('kind') == 'reconstructed' for r in side.report.get('candidates') or ())} rebuilt"
-        if stage == "proof":
-            held = sum(f.get("verdict") in ("confirmed", "likely") for f in findings)
-            return f"{held} of {len(findings)} held on {counts.get('prompts', 0)} prompts"
-        event = side.progress.get("inspect")
-        if event is not None and event.note:
-            return event.note
+    def _files_note(self, side: Side) -> str:
+        """What is known of the files of a scan whose diary says nothing of them."""
         choice = self.context.teacher
         if choice is not None and choice.card is not None and choice.name == side.report.get("model", {}).get("name"):
             return f"{len(choice.card.findings)} findings"
-        return "not in this run"
+        return ""
 
     def _on_row(self, now: QModelIndex, _before: QModelIndex) -> None:
         side = self.sides.get(self.role)
@@ -554,18 +493,3 @@ def _is_start(event: QKeyEvent) -> bool:
         event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter)
         and not event.modifiers() & Qt.KeyboardModifier.ShiftModifier
     )
-
-
-def _searches(side: Side) -> tuple[str, ...]:
-    """The searches of this scan in their order: those from payloads are not in every one, and the leak is sampled
-    before or after the first search for a trigger, or not at all."""
-    if "payloads" not in side.report and "payload" not in side.progress:
-        return ("known",)
-    late = [stage for stage in side.progress if stage in ("leak", "trigger")]
-    if "leak" not in late and (side.report.get("leak") or {}).get("samples"):
-        late.insert(0, "leak")
-    return ("known", "payload", *late, *(() if "trigger" in late else ("trigger",)))
-
-
-def _share(event: Progress) -> float:
-    return min(1.0, event.done / event.total) if event.total else 0.0

@@ -341,6 +341,15 @@ def test_words_have_contrast(tokens: theme.Tokens, ink: str) -> None:
         assert (light + 0.05) / (dark + 0.05) >= 4.5, f"{ink} on {paper}"
 
 
+@pytest.mark.parametrize("tokens", [theme.LIGHT, theme.DARK], ids=["light", "dark"])
+@pytest.mark.parametrize("ink", ["edge", "accent"])
+def test_fields_and_focus_have_contrast(tokens: theme.Tokens, ink: str) -> None:
+    """WCAG 2.1, 1.4.11: 3 to 1."""
+    for paper in ("surface", "window"):
+        light, dark = sorted((_luminance(getattr(tokens, ink)), _luminance(getattr(tokens, paper))), reverse=True)
+        assert (light + 0.05) / (dark + 0.05) >= 3, f"{ink} on {paper}"
+
+
 def test_scheme_can_be_chosen(make_window: MakeWindow) -> None:
     window = make_window()
     window.actions_["scheme.dark"].trigger()

@@ -111,6 +111,17 @@ def test_in_a_small_window_the_candidates_stay_readable(page: ScanPage, tmp_path
     qtbot.waitUntil(lambda: not page.view.isColumnHidden(3))
 
 
+def test_a_run_opened_before_the_page_is_seen_shows_every_column(
+    context: Context, tmp_path: Path, qtbot: QtBot
+) -> None:
+    page = ScanPage(context)
+    qtbot.addWidget(page)
+    page.open_run(write_scan(tmp_path / "scan-1"))
+    page.resize(1280, 760)
+    page.show()
+    qtbot.waitUntil(lambda: not any(page.view.isColumnHidden(column) for column in range(EVIDENCE + 1)))
+
+
 def test_a_candidate_without_proof_invents_nothing(page: ScanPage, tmp_path: Path) -> None:
     page.open_run(write_scan(tmp_path / "scan-1"))
     page.view.selectRow(3)
