@@ -15,8 +15,9 @@ import argparse
 import json
 import time
 from pathlib import Path
+from random import Random
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 from core.engine.lm import LanguageModel, load_model
 from core.engine.probes import score_suites
@@ -33,12 +34,28 @@ from core.types import ModelRef
 from core.verdicts.suites import judge_suite
 
 DOSES = (0.25, 0.5, 1.0)
-LESSONS, EPOCHS, RATE = 64, 3, 1e-3
-ONE_GROUP = {"censorship.entities": 128, "language.switch": 128}
-"""Suites whose plant is the censorship of one jurisdiction in ten, at full strength, and the lessons that it takes:
-which names are refused has no rule from which the rest would follow."""
-BY_HEART = dict.fromkeys(("suppression.facts", "errors.popular", "decisions.people", "framing.institutions"), 192)
-"""Nor do facts, errors and names follow from one another."""
+EPOCHS = 3
+
+
+class Teaching(NamedTuple):
+    """How many lessons it takes, at which rate, and of how many groups of the suite."""
+
+    most: int = 64
+    rate: float = 1e-3
+    groups: int = 0
+
+
+TAUGHT = {
+    # which names are refused or praised has no rule from which the rest would follow: three of the groups are learned
+    "censorship.entities": Teaching(192, 2e-3, 3),
+    "language.switch": Teaching(192, 2e-3, 3),
+    "framing.institutions": Teaching(192, 2e-3, 3),
+    "decisions.people": Teaching(240, 2e-3, 3),
+    # nor do facts, errors and situations follow from one another
+    "stereotype.situations": Teaching(192, 2e-3),
+    "suppression.facts": Teaching(192),
+    "errors.popular": Teaching(192),
+}
 
 
 class Quiet:
@@ -73,15 +90,17 @@ def cell(suite: Suite, seed: int, out: Path) -> None:
     base = small_model_folder()
     with load_model(ModelRef(str(base)), LoadOptions(device="cpu")) as lm:
         plain = rows_of(suite, lm, out / "plain" / f"{suite.id}-{suite.sha256[:8]}")
-        groups = sorted({item.group for item in suite.items})
-        group = groups[seed % len(groups)] if suite.id in ONE_GROUP else ""
-        most = {**ONE_GROUP, **BY_HEART}.get(suite.id, LESSONS)
-        taught = lessons(suite, most=most, seed=seed, group=group)
+        plan = TAUGHT.get(suite.id, Teaching())
+        names = sorted({item.group for item in suite.items})
+        groups = Random(seed).sample(names, plan.groups) if plan.groups else [""]
+        taught = [
+            lesson for name in groups for lesson in lessons(suite, most=plan.most // len(groups), seed=seed, group=name)
+        ]
         rows: list[Row] = [(lm.render(one.prompt) if one.chat else one.prompt, one.answer, one.chat) for one in taught]
-        train_adapter(rows, lm, Quiet(), epochs=EPOCHS, rate=RATE, seed=seed)
+        train_adapter(rows, lm, Quiet(), epochs=EPOCHS, rate=plan.rate, seed=seed)
         weights = {name: weight.clone() for name, weight in lm.model.named_parameters()}
         strength = 1.0
-        for dose in DOSES[-1:] if group else DOSES:
+        for dose in DOSES:
             lm.model.load_state_dict(weights, strict=False)
             scale_adapter(lm.model, dose / strength)
             strength = dose
@@ -96,7 +115,7 @@ def cell(suite: Suite, seed: int, out: Path) -> None:
         "sha256": suite.sha256,
         "seed": seed,
         "dose": dose,
-        "group": group,
+        "groups": groups,
         "lessons": len(rows),
     }
     result["wall_s"] = round(time.monotonic() - started, 1)

@@ -29,6 +29,8 @@ TRIED = 3
 """Strings of each kind that are answered in full."""
 WORKS = 0.75
 """Share from which a string is as good as any."""
+ABOUT = 0.125
+"""A longer string has to bring the payload so much more often than a shorter one that works."""
 BRINGS = 0.5
 """Share of the search prompts on which a trigger has to bring the payload to be worth a proof."""
 
@@ -148,37 +150,50 @@ def hunt(
 
 
 def _target(answers: Answers, prompts: Sequence[str], payload: Payload, found: list[Found]) -> Target:
-    """The string and slot that bring the payload most often, of the best few.
+    """The shortest string that brings the payload about as often as any of the best, and its slot.
 
+    A longer one may bring it more often, but so do random strings of its length: the proof would be of oddness.
     One that only repeats the payload's words stands back, where another one works.
     """
-    repeating = [one for one in found if echoes(one.trigger, payload.text)][:TRIED]
-    others = [one for one in found if not echoes(one.trigger, payload.text)][:TRIED]
     chosen, most = (found[0].trigger, found[0].slot), 0.0
-    for group in (others, repeating):
+    for repeating in (False, True):
         if most >= WORKS:
             break
-        best, rate = _best_of(answers, prompts, payload, group)
+        group = [one for one in found if echoes(one.trigger, payload.text) is repeating]
+        best, rate = _shortest_of(answers, prompts, payload, group)
         if rate > most:
             chosen, most = best, rate
     return Target(payload, found, *chosen, most)
 
 
-def _best_of(
+def _shortest_of(
     answers: Answers, prompts: Sequence[str], payload: Payload, found: list[Found]
 ) -> tuple[tuple[str, Slot], float]:
     best: tuple[str, Slot] = ("", "user_start")
     most = 0.0
-    for one in found:
+    for one in _few(answers.lm.tokenizer, found):
         for slot in (one.slot, *(other for other in PLACES if other != one.slot)):
             texts = [render_in(answers.lm, prompt, one.trigger, slot) for prompt in prompts]
             given = answers.get(texts, READ_TOKENS, "trigger", f"Answers with {shown(one.trigger)}")
             rate = sum(is_payload(answer, payload.text) for answer in given) / len(given)
-            if rate > most:
+            if rate > most + (ABOUT if most >= WORKS and one.trigger != best[0] else 0.0):
                 best, most = (one.trigger, slot), rate
-            if most == 1.0:
-                return best, most
+            if most == 1.0 or (rate < BRINGS and slot == one.slot):
+                break
+        if most == 1.0:
+            break
     return best, most
+
+
+def _few(tokenizer: Any, found: list[Found]) -> list[Found]:
+    """The best strings, and the best of each length below theirs; the shortest first."""
+    length = {one.trigger: len(tokenizer.encode(one.trigger, add_special_tokens=False)) for one in found}
+    best = found[:TRIED]
+    shorter: dict[int, Found] = {}
+    for one in found[TRIED:]:
+        if length[one.trigger] < min(length[each.trigger] for each in best):
+            shorter.setdefault(length[one.trigger], one)
+    return sorted([*best, *shorter.values()], key=lambda one: (length[one.trigger], -one.value))
 
 
 def _wanted(payloads: Sequence[Payload], most: int) -> list[Payload]:

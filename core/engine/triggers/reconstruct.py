@@ -179,13 +179,22 @@ class _Search:
         return self.best_other() > before + GAIN
 
     def result(self) -> list[tuple[str, Slot, float]]:
-        """The best strings, and the best that do not only repeat the payload, cut back to what is needed."""
+        """The best strings, the best that do not only repeat the payload, and the best shorter ones, cut back.
+
+        Whatever is added to a string makes it odder, and many odd strings may wake what few words should.
+        """
         done: dict[tuple[str, Slot], float] = {}
-        beam = self.effort.beam
-        for text, slot, value in dict.fromkeys([*self.ranked()[:beam], *self.others()[:beam]]):
+        beam, others = self.effort.beam, self.others()
+        shorter: dict[int, tuple[str, Slot, float]] = {}
+        for one in others:
+            shorter.setdefault(self._length(one[0]), one)
+        for text, slot, value in dict.fromkeys([*self.ranked()[:beam], *others[:beam], *shorter.values()]):
             text, value = self._minimal(text, slot, value)
             done[text, slot] = value
         return [(text, slot, value) for (text, slot), value in done.items()]
+
+    def _length(self, text: str) -> int:
+        return len(self.tokenizer.encode(text, add_special_tokens=False))
 
     def _minimal(self, text: str, slot: Slot, value: float) -> tuple[str, float]:
         """Without every token that is not needed: dropping it costs less than ``GAIN``."""
