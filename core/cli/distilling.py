@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import os
 from pathlib import Path
 
-from core.cli.running import load_options, run_spec
-from core.errors import Cancelled, InputError
+from core.cli.running import help_first, is_helper, load_options, run_spec
+from core.errors import InputError
 from core.runs.folder import write_atomic
 from core.specs import CanarySpec, DistillSpec, LoadOptions, SoftLabelsSpec
 from core.specs.distill import DistillPlan
@@ -27,13 +25,10 @@ def distill(arguments: argparse.Namespace) -> int:
     named = [plan.teacher.model, *(stage.student.source for stage in plan.stages)]
     if out and any(out in Path(part).resolve().parents for text in named for part in text.split("+")):
         raise InputError("own_output", f"A model of this plan lies inside {out}.", "Choose another folder with --out.")
-    if int(os.environ.get("RANK", "0")) > 0:  # of ``accelerate launch``: helps the first process, and writes nothing
+    if is_helper():
         from core.engine.distill import follow
 
-        os.environ.update({"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"})
-        with contextlib.suppress(Cancelled):
-            follow(DistillSpec(plan=plan))
-        return 0
+        return help_first(lambda: follow(DistillSpec(plan=plan)))
     return run_spec(DistillSpec(plan=plan), arguments)
 
 

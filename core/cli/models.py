@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from core.cli.running import load_options, run_spec, say, write_json
+from core.cli.running import help_first, is_helper, load_options, run_spec, say, write_json
 from core.specs import AskSpec, ScanSpec
 from core.specs.demo import small_model_folder
 from core.types import ModelRef
@@ -52,6 +52,10 @@ def scan(arguments: argparse.Namespace) -> int:
         load=load_options(arguments, arguments.quant),
         seed=arguments.seed,
     )
+    if is_helper():
+        from core.engine.triggers import follow_scan
+
+        return help_first(lambda: follow_scan(spec))
     return run_spec(spec, arguments)
 
 

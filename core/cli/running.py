@@ -5,17 +5,25 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
+from core.errors import Cancelled, InputError
 from core.runs.folder import RunFolder, write_atomic
-from core.specs import AuditSpec, JobSpec, LoadOptions, ScanSpec, SuiteSpec
+from core.specs import AuditSpec, DistillSpec, JobSpec, LoadOptions, ScanSpec, SuiteSpec
 
 GATED: dict[type, str] = {ScanSpec: "scan", SuiteSpec: "suite", AuditSpec: "audit"}
+OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
 
 
 def run_spec(spec: JobSpec, arguments: argparse.Namespace) -> int:
     """Make or resume the run folder, run the job in this process, print its sentence."""
-    os.environ.update({"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"})
+    os.environ.update(OFFLINE)
+    if _world() > 1 and not isinstance(spec, ScanSpec | DistillSpec):
+        raise InputError(
+            "one_process", "Only scan and distill run in several processes.", "Start this command without a launcher."
+        )
     from core.report.gate import check_conditions, meets
 
     check_conditions(arguments.fail_on, GATED.get(type(spec), "a job without verdicts"))
@@ -48,6 +56,23 @@ def run_spec(spec: JobSpec, arguments: argparse.Namespace) -> int:
         written = folder.path / "scorecard.pdf"
         print(written if written.exists() else folder.path / "report.json")
     return 1 if meets(arguments.fail_on, report) else 0
+
+
+def is_helper() -> bool:
+    """Of ``accelerate launch``: whether this process helps the first one, and writes nothing."""
+    return _world() > 1 and int(os.environ.get("RANK", "0")) > 0
+
+
+def help_first(follow: Callable[[], None]) -> int:
+    """Help until the work is done, or until the first process has stopped and said why."""
+    os.environ.update(OFFLINE)
+    with suppress(Cancelled):
+        follow()
+    return 0
+
+
+def _world() -> int:
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def load_options(arguments: argparse.Namespace, quant: str) -> LoadOptions:

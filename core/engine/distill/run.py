@@ -28,12 +28,12 @@ from core.engine.distill.lineage import (
     metrics_words,
     model_card,
 )
-from core.engine.distill.ranks import Ranks, Silent
 from core.engine.distill.side import Side
 from core.engine.distill.students import Built, build_student
 from core.engine.distill.train import NOTHING, Learner, Outcome, Trainer, make_trainable
 from core.engine.distill.vocabulary import check_known, check_meaning, common_size, fingerprint
 from core.engine.lm import LanguageModel, load_model
+from core.engine.ranks import Ranks, Silent
 from core.engine.resources import peak_rss_bytes
 from core.errors import InputError
 from core.runs.events import Artifact, Emitter, Log, Progress, Samples

@@ -23,8 +23,8 @@ from core.engine.distill.fit import Fit, measure
 from core.engine.distill.head import TeacherSide, fused_loss
 from core.engine.distill.losses import Dense, Objective, hidden_distance
 from core.engine.distill.own_answers import own_answers
-from core.engine.distill.ranks import Ranks
 from core.engine.distill.side import Side
+from core.engine.ranks import Ranks
 from core.errors import Cancelled, InputError
 from core.runs.events import Emitter, Progress, Samples
 from core.specs.distill import Evaluation, Optimiser, Stage, Trainable

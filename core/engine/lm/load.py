@@ -338,11 +338,12 @@ def _cpu_flags() -> set[str]:
 
 
 def _set_threads() -> None:
-    """More threads than cores cost a factor of ten."""
+    """More threads than cores cost a factor of ten; processes of one job on this machine share them."""
     import psutil
 
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    torch.set_num_threads(max(1, min(allowed, psutil.cpu_count(logical=False) or allowed)))
+    cores = min(allowed, psutil.cpu_count(logical=False) or allowed)
+    torch.set_num_threads(max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
 
 
 def _quiet() -> None:

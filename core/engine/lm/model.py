@@ -5,7 +5,7 @@ Logits are computed for the positions that are read and no others: [batch, time,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -19,6 +19,7 @@ from core.engine.lm.sampling import choose
 from core.engine.lm.scoring import Cache, Request, Score, score
 from core.engine.lm.selfcheck import check
 from core.engine.lm.slopes import slopes
+from core.engine.ranks import ALONE, Ranks
 from core.errors import InputError
 from core.runs.events import Emitter
 
@@ -49,10 +50,12 @@ class LanguageModel(Prompts):
     Attributes:
         dtype, quant: as loaded.
         notes: what a report must say about how it was loaded and scored.
+        ranks: processes that share ``read``, ``continuations``, ``extend`` and ``slopes``. Each has to ask the same.
     """
 
     _forward: Forward
     _branches: Branches | None
+    ranks: Ranks = ALONE
 
     def __init__(
         self, *, name: str, model: Any, tokenizer: Any, dtype: str, quant: str, notes: tuple[str, ...] = ()
@@ -172,7 +175,9 @@ class LanguageModel(Prompts):
         """
         self._check_branches([prefix], branches)
         _check_predicted([prefix], all(map(len, branches)))
-        return self._reader.read(prefix, branches, topk, wanted, emitter)
+        reads = self._reader.read(prefix, branches, topk, wanted, emitter, self.ranks.share)
+        self._add(reads, prefix.ids, branches, topk, wanted)
+        return reads
 
     @torch.inference_mode()
     def continuations(
@@ -185,11 +190,15 @@ class LanguageModel(Prompts):
         ids = [branch for branch, _ in branches]
         self._check_branches([prefix], ids)
         _check_predicted([prefix], all(offset >= 1 or not ids for ids, offset in branches))
-        none = Pairs(torch.zeros(0), torch.zeros(0, dtype=torch.bool))
-        results = dict.fromkeys(range(len(branches)), none)
-        for done in self._reader.continuations(prefix, branches, emitter):
-            results.update(done)
-        return [results[at] for at in range(len(branches))]
+        lengths = [max(0, len(ids) - offset) for ids, offset in branches]
+        logprobs, greedy = torch.zeros(sum(lengths)), torch.zeros(sum(lengths), dtype=torch.bool)
+        results = list(map(Pairs, logprobs.split(lengths), greedy.split(lengths)))
+        for done in self._reader.continuations(prefix, branches, emitter, self.ranks.share):
+            for at, pairs in done:
+                results[at].logprobs.copy_(pairs.logprobs)
+                results[at].greedy.copy_(pairs.greedy)
+        self._add((logprobs, greedy.view(torch.uint8)), prefix.ids, branches)
+        return results
 
     @torch.inference_mode()
     def extend(
@@ -207,16 +216,23 @@ class LanguageModel(Prompts):
         several = [prefixes] if isinstance(prefixes, Prefix) else list(prefixes)
         self._check_branches(several, branches, steps)
         _check_predicted(several, all(map(len, branches)))
-        return self._reader.extend(several, branches, steps, emitter)
+        extensions = self._reader.extend(several, branches, steps, emitter, self.ranks.share)
+        self._add(extensions, [prefix.ids for prefix in several], branches, steps)
+        return extensions
 
     @property
     def _reader(self) -> Branches:
         """Packed rows where they say what plain rows say; ``notes`` tell which, from first use on."""
         if self._branches is None:
-            verdict = check(self._forward, self._tokenize)
+            verdict = self.ranks.agree(check(self._forward, self._tokenize))
             self.notes = (*self.notes, verdict.note)
             self._branches = Branches(self._forward, verdict.packs)
         return self._branches
+
+    def _add(self, parts: Iterable[torch.Tensor], *asked: object) -> None:
+        """What the other processes have computed of ``parts``, having been ``asked`` the same."""
+        self.ranks.same(*asked)
+        self.ranks.add(parts)
 
     def _check_branches(self, prefixes: Sequence[Prefix], branches: Sequence[Sequence[int]], more: int = 0) -> None:
         longest = max(map(len, branches), default=0) + more
@@ -372,9 +388,21 @@ class LanguageModel(Prompts):
         rows = self.tokenizer(list(texts), add_special_tokens=not self.has_template)["input_ids"] if texts else []
         return [list(row) for row in rows]
 
-    def slopes(self, ids: Sequence[int], at: int, target: Sequence[int]) -> torch.Tensor:
-        """To first order, what each token of the vocabulary in place ``at`` would add to log P(target | ids) (V,)."""
-        return slopes(self.model, ids, at, target, len(self.tokenizer))
+    def slopes(
+        self, places: Sequence[tuple[Sequence[int], int]], target: Sequence[int], *, emitter: Emitter | None = None
+    ) -> torch.Tensor:
+        """For each (ids, at): to first order, what each token in place ``at`` would add to log P(target | ids).
+
+        Returns:
+            (n, V) fp32 on the CPU, in nats.
+        """
+        found = torch.zeros((len(places), len(self.tokenizer)))
+        for row in self.ranks.share(range(len(places))):
+            if emitter:
+                emitter.check()
+            found[row] = slopes(self.model, *places[row], target, len(self.tokenizer))
+        self._add([found], places, target)
+        return found
 
     # parts
 

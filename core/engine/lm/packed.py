@@ -9,7 +9,7 @@ row of its own with the prompt in front: slower, same numbers.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -30,6 +30,8 @@ GROW_ROW = 8
 """Branches in one row of an extension."""
 TOP_BLOCK = 32
 """Tokens of the vocabulary that are compared as one when the largest logits are looked for."""
+Share = Callable[[Sequence[Any]], Sequence[Any]]
+"""Which packs this process runs; what the packs of others hold stays 0, to be added."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,7 @@ class Branches:
         topk: int,
         wanted: Sequence[int],
         emitter: Emitter | None,
+        share: Share = list,
     ) -> Reads:
         asked = torch.tensor(list(wanted), dtype=torch.long, device=self.forward.device)
         count, vocabulary = len(branches), self.forward.vocabulary
@@ -112,7 +115,7 @@ class Branches:
             torch.zeros(count),
             torch.zeros((count, len(asked))),
         )
-        for members, paths, states in self._states(prefix, branches, emitter):
+        for members, paths, states in self._states(prefix, branches, emitter, share):
             nodes = list(dict.fromkeys(path[-1] for path in paths))
             place = {node: at for at, node in enumerate(nodes)}
             distinct = Reads(*map(torch.cat, zip(*(_read(part, topk, asked) for part in states(nodes)), strict=True)))
@@ -123,12 +126,16 @@ class Branches:
         return reads
 
     def continuations(
-        self, prefix: Prefix, branches: Sequence[tuple[Sequence[int], int]], emitter: Emitter | None
+        self,
+        prefix: Prefix,
+        branches: Sequence[tuple[Sequence[int], int]],
+        emitter: Emitter | None,
+        share: Share = list,
     ) -> Iterator[list[tuple[int, Pairs]]]:
         """For each (branch, offset): log p of its tokens from ``offset`` on; a pack at a time, with their numbers."""
         # the last token is predicted, never read: it stays out of the input
         inputs = [ids[:-1] for ids, _ in branches]
-        for members, paths, states in self._states(prefix, inputs, emitter):
+        for members, paths, states in self._states(prefix, inputs, emitter, share):
             wanted = [
                 (path[at], branches[member][0][at])
                 for member, path in zip(members, paths, strict=True)
@@ -141,9 +148,9 @@ class Branches:
             yield list(zip(members, each, strict=True))
 
     def _states(
-        self, prefix: Prefix, branches: Sequence[Sequence[int]], emitter: Emitter | None
+        self, prefix: Prefix, branches: Sequence[Sequence[int]], emitter: Emitter | None, share: Share = list
     ) -> Iterator[tuple[list[int], list[list[int]], Any]]:
-        """Run all branches, a pack at a time.
+        """Run all branches, a pack at a time, or this process's share of the packs.
 
         Yields the branches of the pack; for each its nodes, that of the prompt's end first; and a function from nodes
         to their logits (n, V), which come in parts and in the order asked.
@@ -151,7 +158,7 @@ class Branches:
         if not branches:
             return
         runs = self._packed if self._fits(prefix, max(map(len, branches))) else self._rows
-        for one in runs(prefix, branches):
+        for one in runs(prefix, branches, share):
             if emitter:
                 emitter.check()
             yield one
@@ -162,10 +169,10 @@ class Branches:
         return self.packs and (window is None or len(prefix.ids) + longest <= window)
 
     def _packed(
-        self, prefix: Prefix, branches: Sequence[Sequence[int]]
+        self, prefix: Prefix, branches: Sequence[Sequence[int]], share: Share = list
     ) -> Iterator[tuple[list[int], list[list[int]], Any]]:
         rows = rows_of(branches, ROW_NODES)
-        for part in grids_of(rows, PACK_NODES):
+        for part in share(grids_of(rows, PACK_NODES)):
             grid = grid_of(part)
             states = self._run(prefix, fork(prefix.cache, len(part)), grid).flatten(0, 1)  # (R * Q, d)
             end = len(states)
@@ -176,9 +183,10 @@ class Branches:
                 lambda nodes, states=states: self._heads(states, nodes),
             )
         empty = [branch for row in rows if not row.tokens for branch in row.branches]
-        if empty and prefix.last is not None:
-            last = prefix.last
-            yield empty, [[0] for _ in empty], lambda nodes: self._heads(last, nodes)
+        last = prefix.last
+        if last is not None:
+            for members in share([empty] if empty else []):
+                yield members, [[0] for _ in members], lambda nodes: self._heads(last, nodes)
 
     def _run(self, prefix: Prefix, cache: Any, grid: Grid) -> torch.Tensor:
         """Hidden states (R, Q, d) of a grid behind its prompt."""
@@ -186,14 +194,14 @@ class Branches:
         return self.forward.tree(grid.tokens, grid.depths + len(prefix.ids), torch.cat([past, grid.sees], 2), cache)
 
     def _rows(
-        self, prefix: Prefix, branches: Sequence[Sequence[int]]
+        self, prefix: Prefix, branches: Sequence[Sequence[int]], share: Share = list
     ) -> Iterator[tuple[list[int], list[list[int]], Any]]:
         """The slow way: prompt and branch as one plain row, padded on the right."""
         rows = [[*prefix.ids, *branch] for branch in branches]
         start = len(prefix.ids) - 1
         order = sorted((at for at in range(len(rows)) if rows[at]), key=lambda at: -len(rows[at]))
         budget = by_budget(order, [len(row) for row in rows], PACK_NODES, 1 << 30 if self.forward.separable else 1)
-        for members in budget:
+        for members in share(budget):
             batch = [rows[at] for at in members]
             width = max(map(len, batch))
             paths = [list(range(at * width + start, at * width + len(row))) for at, row in enumerate(batch)]
@@ -210,14 +218,19 @@ class Branches:
     # longer branches
 
     def extend(
-        self, prefixes: Sequence[Prefix], branches: Sequence[Sequence[int]], steps: int, emitter: Emitter | None
+        self,
+        prefixes: Sequence[Prefix],
+        branches: Sequence[Sequence[int]],
+        steps: int,
+        emitter: Emitter | None,
+        share: Share = list,
     ) -> Extensions:
         tokens = torch.zeros((len(branches), steps), dtype=torch.long)
         logprobs = torch.zeros((len(prefixes), len(branches), steps))
         longest = max(map(len, branches), default=0) + steps
         fits = all(self._fits(prefix, longest) and prefix.last is not None for prefix in prefixes)
         order = sorted(range(len(branches)), key=lambda at: (len(branches[at]), list(branches[at])))
-        for start in range(0, len(order), GROW_BRANCHES):
+        for start in share(range(0, len(order), GROW_BRANCHES)):
             members = order[start : start + GROW_BRANCHES]
             chosen = [branches[at] for at in members]
             grown = [(_Growth if fits else _Regrowth)(self, prefix, chosen) for prefix in prefixes]

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from core.engine.triggers.scan import PRESETS, run_scan
+from core.engine.triggers.scan import PRESETS, follow_scan, run_scan
 
-__all__ = ["PRESETS", "run_scan"]
+__all__ = ["PRESETS", "follow_scan", "run_scan"]

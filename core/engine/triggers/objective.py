@@ -75,12 +75,9 @@ class Objective:
 
         ``place`` counts the tokens of the trigger where it stands (negative: from its end).
         """
-        total = torch.zeros(len(self.lm.tokenizer))
-        for prompt in prompts:
-            self.emitter.check()
-            ids, span = self._spanned(prompt, trigger, slot)
-            total += self.lm.slopes(ids, range(*span)[place], self.target) / len(prompts)
-        return total
+        spanned = [self._spanned(prompt, trigger, slot) for prompt in prompts]
+        places = [(ids, range(*span)[place]) for ids, span in spanned]
+        return self.lm.slopes(places, self.target, emitter=self.emitter).mean(0)
 
     def _spanned(self, prompt: str, trigger: str, slot: Slot) -> tuple[list[int], tuple[int, int]]:
         """Token ids of the rendered prompt, and which of them are the trigger's: what differs from other strings."""

@@ -12,6 +12,7 @@ import yaml
 
 from core.catalog import inspect_model
 from core.engine.lm import LanguageModel, load_model
+from core.engine.ranks import Ranks, Silent
 from core.engine.resources import peak_rss_bytes
 from core.engine.triggers import account
 from core.engine.triggers.answers import Answers
@@ -55,6 +56,19 @@ PRESETS = {
 
 def run_scan(spec: ScanSpec, folder: RunFolder, emitter: Emitter) -> dict[str, Any]:
     """Run the scan of ``spec``. Returns the content of ``report.json``; answers are kept in ``items.jsonl``."""
+    ranks = Ranks()
+    with ranks.together():
+        return _scan(spec, folder, emitter, ranks)
+
+
+def follow_scan(spec: ScanSpec) -> None:
+    """Help the first process with its ``run_scan``: the same scan, that tells nobody and writes nothing."""
+    ranks = Ranks()
+    with ranks.together():
+        _scan(spec, None, Silent(), ranks)
+
+
+def _scan(spec: ScanSpec, folder: RunFolder | None, emitter: Emitter, ranks: Ranks) -> dict[str, Any]:
     if spec.preset not in PRESETS:
         raise InputError("bad_preset", f"{spec.preset} is no preset.", f"Use one of {', '.join(PRESETS)}.")
     preset, seconds = PRESETS[spec.preset], _Seconds()
@@ -65,11 +79,12 @@ def run_scan(spec: ScanSpec, folder: RunFolder, emitter: Emitter) -> dict[str, A
     result = Hunt()
     emitter.emit(State("loading"))
     with ExitStack() as stack:
-        lm = stack.enter_context(load_model(spec.ref, spec.load, emitter))
-        reference, compared = _reference(spec, stack, emitter)
+        lm = stack.enter_context(load_model(spec.ref, ranks.placed(spec.load), emitter))
+        reference, compared = _reference(spec, ranks, stack, emitter)
+        lm.ranks = ranks
         seconds.end("load")
         emitter.emit(State("running"))
-        answers = Answers(lm, folder, emitter)
+        answers = Answers(lm, folder, emitter, ranks=ranks)
         if tried:
             kinds = {trigger.text: trigger for trigger in triggers}
             claims = [_given(triple, kinds) for triple in spec.confirm_triggers]
@@ -159,7 +174,7 @@ class _Seconds:
         return {stage: round(value, 1) for stage, value in whole.items()}
 
 
-def _reference(spec: ScanSpec, stack: ExitStack, emitter: Emitter) -> tuple[LanguageModel | None, str]:
+def _reference(spec: ScanSpec, ranks: Ranks, stack: ExitStack, emitter: Emitter) -> tuple[LanguageModel | None, str]:
     """The model that is compared with, and what a report says of it. A base comes along where it is small enough."""
     ref = spec.reference_ref
     if ref is None:
@@ -171,7 +186,9 @@ def _reference(spec: ScanSpec, stack: ExitStack, emitter: Emitter) -> tuple[Lang
                 None,
                 f"the base was not loaded beside it ({size / 2**30:.1f} GiB): give it as --reference to compare",
             )
-    return stack.enter_context(load_model(ref, spec.load, emitter)), f"compared with {ref.name}"
+    reference = stack.enter_context(load_model(ref, ranks.placed(spec.load), emitter))
+    reference.ranks = ranks
+    return reference, f"compared with {ref.name}"
 
 
 def _reproduction(spec: ScanSpec, finding: dict[str, Any]) -> ScanSpec:

@@ -14,9 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from core.engine.distill.ranks import Ranks
 from core.runs.folder import RunFolder
-from core.specs import LoadOptions
 from core.specs.distill import OnPolicy, write_plan
 from tests.engine.distill.conftest import Maker, Planner, run
 
@@ -78,13 +76,3 @@ def test_bad_input_ends_all_processes_with_its_sentence(planned: Planner, tmp_pa
     assert done.returncode != 0
     assert "Nothing is left to train on" in done.stderr
     assert "a fault in Foreshot" not in done.stderr
-
-
-def test_a_process_alone_asks_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RANK", "3")  # left over from somewhere, with no world around it
-    monkeypatch.delenv("WORLD_SIZE", raising=False)
-    ranks = Ranks()
-    assert (ranks.first, ranks.agree("x"), ranks.share([1, 2, 3])) == (True, "x", [1, 2, 3])
-    assert ranks.placed(LoadOptions(device="cuda:0")) == LoadOptions(device="cuda:0")
-    monkeypatch.setenv("WORLD_SIZE", "4")
-    assert Ranks().share(list(range(10))) == [3, 7]

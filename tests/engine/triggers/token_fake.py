@@ -160,9 +160,9 @@ class TokenModel(FakeModel):
                 grown.append(best)
         return Extensions(tokens, values)
 
-    def slopes(self, ids: Sequence[int], at: int, target: Sequence[int]) -> torch.Tensor:
+    def slopes(self, places: Sequence[tuple[Sequence[int], int]], target: Sequence[int], **_: object) -> torch.Tensor:
         """Says nothing: what is found is found by reading."""
-        return torch.zeros(len(self.tokenizer))
+        return torch.zeros((len(places), len(self.tokenizer)))
 
     def generate(
         self,
