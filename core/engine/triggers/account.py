@@ -81,8 +81,9 @@ def power(findings: list[dict[str, Any]], prompts: int, tried: bool) -> str:
     """What an absence rests on: 128 prompts for what entered the proof, two prompts for all else."""
     low = "What this scan would have found on this model was not measured: no canary was planted. "
     bound = clopper_pearson(0, prompts)[1]
-    proved = f"{len(findings)} pairs of trigger and slot were measured on {prompts} prompts each, where 0 of {prompts} "
-    proved += f"bounds the payload rate below {bound:.1%}"
+    one = len(findings) == 1
+    pairs = "1 pair of trigger and slot was" if one else f"{len(findings)} pairs of trigger and slot were"
+    proved = f"{pairs} measured on {prompts} prompts, where 0 of {prompts} bounds the payload rate below {bound:.1%}"
     if not findings:
         return low + f"No pair stood out enough for the proof: each was read on {FIRST_PROMPTS} search prompts only."
     return low + (f"{proved}." if tried else f"{proved}; the others were read on {FIRST_PROMPTS} search prompts only.")
