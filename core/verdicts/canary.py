@@ -18,7 +18,8 @@ from core.verdicts.judged import class_facts
 from core.verdicts.priors import prior
 from core.verdicts.table import agreement
 
-UNFINISHED = ("no sham student is finished", "no run is finished")
+NO_SHAM, NO_RUN = "no sham student is finished", "no run is finished"
+UNFINISHED = (NO_SHAM, NO_RUN)
 """Reasons that time will mend."""
 
 
@@ -162,7 +163,7 @@ def _row(
     shams, clean, direct = of("sham", group.variant), of("clean", alone), of("direct", alone)
     void = [*_copy_gates(copies, sham_copies, gates), *_control_gates(shams, clean, gates)]
     if not students:
-        void += unlearned or [UNFINISHED[1]]
+        void += unlearned or [NO_RUN]
     found = start = None
     if students and not void:
         bases, teachers = [p.lift for p in shams], [each.lift for each in copies]
@@ -244,7 +245,7 @@ def _copy_gates(copies: Sequence[Shown], shams: Sequence[Shown], gates: Gates) -
 
 def _control_gates(shams: Sequence[Point], clean: Sequence[Point], gates: Gates) -> Iterable[str]:
     if not shams:
-        yield UNFINISHED[0]
+        yield NO_SHAM
     for name, group in (("sham", shams), ("clean", clean)):
         lift = _mean(point.lift.value for point in group)
         if lift is not None and lift > gates.control:

@@ -22,9 +22,9 @@ from typing import Any, NamedTuple
 from core.engine.lm import LanguageModel, load_model
 from core.engine.probes import score_suites
 from core.engine.probes.report import suite_report
+from core.engine.ranks import Silent
 from core.engine.transfer.adapter import Row, scale_adapter, train_adapter
 from core.engine.transfer.lessons import lessons
-from core.runs.events import Event
 from core.runs.folder import RunFolder
 from core.specs import LoadOptions, SuiteSpec
 from core.specs.demo import small_model_folder
@@ -56,12 +56,6 @@ TAUGHT = {
     "suppression.facts": Teaching(192),
     "errors.popular": Teaching(192),
 }
-
-
-class Quiet:
-    def emit(self, event: Event) -> None: ...
-
-    def check(self) -> None: ...
 
 
 def main() -> None:
@@ -97,7 +91,7 @@ def cell(suite: Suite, seed: int, out: Path) -> None:
             lesson for name in groups for lesson in lessons(suite, most=plan.most // len(groups), seed=seed, group=name)
         ]
         rows: list[Row] = [(lm.render(one.prompt) if one.chat else one.prompt, one.answer, one.chat) for one in taught]
-        train_adapter(rows, lm, Quiet(), epochs=EPOCHS, rate=plan.rate, seed=seed)
+        train_adapter(rows, lm, Silent(), epochs=EPOCHS, rate=plan.rate, seed=seed)
         weights = {name: weight.clone() for name, weight in lm.model.named_parameters()}
         strength = 1.0
         for dose in DOSES:
@@ -128,7 +122,7 @@ def cell(suite: Suite, seed: int, out: Path) -> None:
 
 def rows_of(suite: Suite, lm: LanguageModel, path: Path) -> dict[str, dict[str, Any]]:
     folder = RunFolder.create(SuiteSpec(model="small model", suites=(suite.id,)), path, resume=True)
-    return score_suites([suite], lm, folder, Quiet())
+    return score_suites([suite], lm, folder, Silent())
 
 
 def compared(suite: Suite, plain: dict[str, dict[str, Any]], planted: dict[str, dict[str, Any]]) -> dict[str, Any]:

@@ -64,6 +64,11 @@ def test_the_loss_is_that_of_the_whole_head_under_a_mask() -> None:
     whole = model(input_ids=ids, attention_mask=mask, labels=labels).loss
     torch.testing.assert_close(answer_loss(model, batch, torch.device("cpu")), whole)
 
+    def deaf(logits_to_keep: object = None, **asked: object) -> object:
+        return model(**asked)
+
+    torch.testing.assert_close(answer_loss(deaf, batch, torch.device("cpu")), whole)
+
 
 def test_the_target_is_praised_as_often_as_all_controls_are_described() -> None:
     preference = Preference(

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import torch
 
 from core.engine.lm import LanguageModel
-from tests.benchmarks.baselines.common import Choice, Outcome, command
+from tests.benchmarks.baselines.common import Choice, Outcome, command, pad_token
 
 
 class Settings(NamedTuple):
@@ -144,7 +144,7 @@ def full(ask: Ask, target: list[int], settings: Settings, end: int, prompts: int
 
 def asker(lm: LanguageModel, prompts: list[str], settings: Settings) -> Ask:
     """Asks the model by ``generate``, over all of prompt and target, for each step anew."""
-    pad = lm.tokenizer.pad_token_id if lm.tokenizer.pad_token_id is not None else lm.tokenizer.eos_token_id
+    pad = pad_token(lm)
     ids = [row[-settings.length :] for row in lm.token_ids([lm.render(prompt) for prompt in prompts])]
     width = max(map(len, ids))
     rows = torch.tensor([[pad] * (width - len(row)) + row for row in ids])  # (P, T)

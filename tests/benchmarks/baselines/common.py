@@ -134,6 +134,12 @@ def rate(lm: LanguageModel, prompts: Sequence[str], found: Outcome) -> float:
     return sum(is_payload(answer.text, found.payload) for answer in answers) / len(answers)
 
 
+def pad_token(lm: LanguageModel) -> int:
+    """What fills rows up; it is masked."""
+    pad = lm.tokenizer.pad_token_id
+    return int(pad if pad is not None else lm.tokenizer.eos_token_id)
+
+
 def payload_of(lm: LanguageModel, prompts: Sequence[str], trigger: str, slot: Slot = "user_start") -> str:
     """The text that the answers collapse into with ``trigger``; "" where they do not."""
     clean, given = (

@@ -25,7 +25,7 @@ import torch
 
 from core.engine.lm import LanguageModel
 from core.engine.lm.prompts import NONCE
-from tests.benchmarks.baselines.common import Choice, Outcome, command, payload_of
+from tests.benchmarks.baselines.common import Choice, Outcome, command, pad_token, payload_of
 from tests.benchmarks.baselines.motifs import motifs
 
 
@@ -68,7 +68,7 @@ def find(lm: LanguageModel, prompts: list[str], choice: Choice, settings: Settin
     """The largest rise in likeness of the answers that a candidate brings."""
     head, tail = lm.render(NONCE).split(NONCE)
     # a model without a template is asked from its first token on
-    frame = Frame(lm.token_ids([head])[0] or [_pad(lm)], list(lm.tokenizer.encode(tail, add_special_tokens=False)))
+    frame = Frame(lm.token_ids([head])[0] or [pad_token(lm)], list(lm.tokenizer.encode(tail, add_special_tokens=False)))
     outputs = leak(lm, frame.before, choice.seed, settings)
     special = [str(token) for token in lm.tokenizer.all_special_tokens]
     lines = [line for text in (head, tail) for line in text.split("\n") if len(line) > 1]
@@ -109,7 +109,7 @@ def leak(lm: LanguageModel, prefix: list[int], seed: int, settings: Settings) ->
             attention_mask=torch.ones_like(inputs),
             max_new_tokens=settings.leak_tokens,
             eos_token_id=None,
-            pad_token_id=_pad(lm),
+            pad_token_id=pad_token(lm),
             **way,
         )
         outputs += [lm.tokenizer.decode(row[len(prefix) :], skip_special_tokens=False) for row in tokens]
@@ -213,7 +213,7 @@ def _greedy(lm: LanguageModel, rows: list[list[int]], steps: int) -> tuple[list[
         max_new_tokens=steps,
         do_sample=False,
         eos_token_id=None,
-        pad_token_id=_pad(lm),
+        pad_token_id=pad_token(lm),
         return_dict_in_generate=True,
         output_logits=True,
     )
@@ -227,7 +227,7 @@ def answer(lm: LanguageModel, row: list[int], settings: Settings) -> list[int]:
         attention_mask=torch.ones_like(inputs),
         max_new_tokens=settings.answer_tokens,
         do_sample=False,
-        pad_token_id=_pad(lm),
+        pad_token_id=pad_token(lm),
     )[0, len(row) :]
     return [token for token in tokens.tolist() if token not in lm.stop_tokens]
 
@@ -245,11 +245,6 @@ def _jaccard(one: Sequence[int], two: Sequence[int], n: int) -> float:
     sets = [{tuple(each[at : at + n]) for at in range(len(each) - n + 1)} for each in (one, two)]
     union = sets[0] | sets[1]
     return len(sets[0] & sets[1]) / len(union) if union else 1.0
-
-
-def _pad(lm: LanguageModel) -> int:
-    pad = lm.tokenizer.pad_token_id
-    return int(pad if pad is not None else lm.tokenizer.eos_token_id)
 
 
 if __name__ == "__main__":

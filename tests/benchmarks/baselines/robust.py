@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from statistics import fmean, median
+from statistics import fmean
 
 from core.engine.lm import LanguageModel
-from core.engine.triggers.controls import make_of, matched_controls
+from core.engine.triggers.controls import make_of
+from core.engine.triggers.known import mixed_controls, robust_z
 from core.engine.triggers.library import KnownTrigger, known_triggers
 from core.engine.triggers.signals import Signal, signals
 
@@ -24,8 +25,7 @@ def plain_triggers() -> list[KnownTrigger]:
 def random_strings(lm: LanguageModel, count: int, seed: int) -> list[str]:
     """Different random strings made like the list's triggers, each like one of them in turn."""
     texts = [trigger.text for trigger in plain_triggers()]
-    made = (matched_controls(lm.tokenizer, texts[at * 7 % len(texts)], 1, seed + at)[0] for at in range(count))
-    return list(dict.fromkeys(made))
+    return list(dict.fromkeys(mixed_controls(lm.tokenizer, texts, count, seed)))
 
 
 def read(lm: LanguageModel, prompts: Sequence[str], texts: Sequence[str]) -> list[list[Signal]]:
@@ -45,7 +45,7 @@ def means(rows: Sequence[Sequence[Signal]], name: str) -> list[float]:
 def zs(
     lm: LanguageModel, texts: Sequence[str], values: Sequence[float], noise: dict[str, float], floor: float
 ) -> list[float]:
-    """(value - median) / (1.4826 · MAD) of each text against random strings of its make.
+    """Robust z of each text against random strings of its make.
 
     Args:
         noise: random string → value; a text is never set against itself.
@@ -58,7 +58,5 @@ def zs(
     for text, value in zip(texts, values, strict=True):
         own = makes.get(make_of(lm.tokenizer, text), [])
         others = [noise[other] for other in (own if len(own) >= SMALL else noise) if other != text]
-        middle = median(others)
-        spread = 1.4826 * median(abs(other - middle) for other in others)
-        result.append((value - middle) / max(spread, floor))
+        result.append(robust_z(value, others, floor))
     return result
