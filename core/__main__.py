@@ -12,10 +12,11 @@ import tempfile
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from core import __version__
 from core.cli import audits, distilling, models, suiting
+from core.cli.running import is_shared
 from core.errors import ForeshotError
 from core.report.forms import FORMS
 from core.types import SLOTS
@@ -41,6 +42,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         return _fault(error)
     return code
+
+
+def end(argv: Sequence[str] | None = None) -> NoReturn:
+    """``main``, and the end of the process."""
+    code = main(argv)
+    if is_shared():
+        # threads of a broken connection may still run, and whatever Python takes away from under them aborts
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    raise SystemExit(code)
 
 
 def _fault(error: Exception) -> int:
@@ -202,4 +214,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    end()

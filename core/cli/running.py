@@ -20,7 +20,7 @@ OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
 def run_spec(spec: JobSpec, arguments: argparse.Namespace) -> int:
     """Make or resume the run folder, run the job in this process, print its sentence."""
     os.environ.update(OFFLINE)
-    if _world() > 1 and not isinstance(spec, ScanSpec | DistillSpec):
+    if is_shared() and not isinstance(spec, ScanSpec | DistillSpec):
         raise InputError(
             "one_process", "Only scan and distill run in several processes.", "Start this command without a launcher."
         )
@@ -60,7 +60,7 @@ def run_spec(spec: JobSpec, arguments: argparse.Namespace) -> int:
 
 def is_helper() -> bool:
     """Of ``accelerate launch``: whether this process helps the first one, and writes nothing."""
-    return _world() > 1 and int(os.environ.get("RANK", "0")) > 0
+    return is_shared() and int(os.environ.get("RANK", "0")) > 0
 
 
 def help_first(follow: Callable[[], None]) -> int:
@@ -71,8 +71,9 @@ def help_first(follow: Callable[[], None]) -> int:
     return 0
 
 
-def _world() -> int:
-    return int(os.environ.get("WORLD_SIZE", "1"))
+def is_shared() -> bool:
+    """Whether this process is one of several that ``accelerate launch`` has started."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
 def load_options(arguments: argparse.Namespace, quant: str) -> LoadOptions:

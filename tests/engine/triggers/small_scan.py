@@ -74,10 +74,10 @@ def stop(patch: pytest.MonkeyPatch, checks: int) -> None:
 
 
 if __name__ == "__main__":
-    from core.__main__ import main
+    from core.__main__ import end
 
     forever = pytest.MonkeyPatch()
     shrink(forever)
     if int(sys.argv[1]):
         stop(forever, int(sys.argv[1]))
-    sys.exit(main(sys.argv[2:]))
+    end(sys.argv[2:])
