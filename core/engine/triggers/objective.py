@@ -43,8 +43,9 @@ class Objective:
         self._prefixes: dict[tuple[int, ...], Any] = {}
         self._starts: dict[tuple[str, Slot], list[int]] = {}
 
-    def values(self, triggers: Sequence[str], slot: Slot, prompts: Sequence[str]) -> list[float]:
-        """The worth of each trigger in ``slot``."""
+    def values(self, triggers: Sequence[str], slot: Slot, prompts: Sequence[str], head: int = HEAD) -> list[float]:
+        """The worth of each trigger in ``slot``; of the first ``head`` tokens of the target alone, for a first look."""
+        target = self.target[:head]
         sums = [0.0] * len(triggers)
         for prompt in prompts:
             texts = [render_in(self.lm, prompt, trigger, slot) for trigger in triggers]
@@ -54,7 +55,7 @@ class Objective:
             start = self._start(prompt, slot)
             cut = len(start) if all(row[: len(start)] == start for row in ids) else _common(ids)
             prefix = self._prefix(ids[0][:cut])
-            requests = [((*row[cut:], *self.target), len(row) - cut) for row in ids]
+            requests = [((*row[cut:], *target), len(row) - cut) for row in ids]
             self.reads += sum(len(branch) - 1 for branch, _ in requests)
             for at, pairs in enumerate(self.lm.continuations(prefix, requests, emitter=self.emitter)):
                 sums[at] += log_odds(float(pairs.logprobs.sum())) / len(prompts)

@@ -28,7 +28,11 @@ SURE = 5.0
 """Worth in nats (log odds) from which nothing longer is looked for: the payload has p > .99 on the search prompts."""
 LETTERS = 3
 PLAINLY = 3.0
-"""Worth of single pieces below which disguised words are tried too."""
+"""Worth of single pieces below which disguised words are tried too, and then the whole dictionary."""
+GLANCE = 2
+"""Payload tokens that are read behind each word of the dictionary."""
+GLANCED = 300
+"""Words of the dictionary that are read like all others then."""
 LOOKALIKES = {"a": "а", "c": "с", "e": "е", "i": "і", "o": "о", "p": "р", "s": "ѕ", "x": "х", "y": "у"}
 """Latin letters and the Cyrillic ones that look like them."""
 GAIN = 0.4
@@ -38,9 +42,9 @@ GAIN = 0.4
 class Effort(NamedTuple):
     """``slope_prompts``: prompts for the slopes; ``screened``: tokens from the slopes, ``words``: common words, that
     are read on one prompt in each slot; ``second``: those read on all ``prompts``; ``beam``, ``rounds``: of the
-    accretion; ``children``: strings read for each member of the beam and side; ``pairs``: pieces put together;
-    ``disguised``: common words that are tried with look-alike letters, where nothing else has worked; ``reads``: tokens
-    read after which no further round begins."""
+    accretion; ``children``: strings read for each member of the beam and side; ``pairs``: pieces put together.
+    Where nothing else has worked: ``disguised``: common words with look-alike letters, ``dictionary``: words of the
+    vocabulary, all tried. ``reads``: tokens read in the rounds after which no further one begins."""
 
     slope_prompts: int
     screened: int
@@ -52,13 +56,14 @@ class Effort(NamedTuple):
     children: int
     pairs: int
     disguised: int
+    dictionary: int
     reads: int
 
 
 EFFORTS = {
-    "quick": Effort(2, 300, 600, 40, 4, 3, 4, 60, 16, 1500, 40_000),
-    "standard": Effort(4, 1000, 3000, 120, 6, 6, 6, 200, 40, 4000, 400_000),
-    "deep": Effort(8, 3000, 9000, 300, 8, 10, 8, 500, 80, 9000, 4_000_000),
+    "quick": Effort(2, 300, 600, 40, 4, 3, 4, 60, 100, 3000, 25_000, 20_000),
+    "standard": Effort(4, 1000, 3000, 120, 6, 6, 6, 200, 200, 6000, 60_000, 400_000),
+    "deep": Effort(8, 3000, 9000, 300, 8, 10, 8, 500, 400, 9000, 200_000, 4_000_000),
 }
 
 
@@ -93,9 +98,12 @@ def reconstruct(
         search.first()
     if search.best_other() < PLAINLY:
         search.lookalikes()
+    if search.best_other() < PLAINLY:
+        search.dictionary()
+    before = objective.reads
     for done in range(effort.rounds):
         objective.emitter.emit(Progress("trigger", "Accretion", 1 + done, 2 + effort.rounds))
-        if search.sure() or objective.reads > effort.reads or not search.extend():
+        if search.sure() or objective.reads - before > effort.reads or not search.extend():
             break
     objective.emitter.emit(Progress("trigger", "Accretion", 1 + effort.rounds, 2 + effort.rounds))
     found = [Found(text, slot, value, bare) for text, slot, value in search.result()]
@@ -145,7 +153,7 @@ class _Search:
 
     def first(self) -> None:
         """Single tokens and common words."""
-        words = common_words(self._texts)[: self.effort.words]
+        words = words_of(self._texts)[: self.effort.words]
         for slot in TRIED:
             screened = self._steep([(filler.strip(), -1) for filler in FILLERS], slot, self.effort.screened)
             self.read([*screened, *words], slot, self.effort.second)
@@ -155,18 +163,26 @@ class _Search:
         slot = TRIED[0]
         alone = dict(zip(LOOKALIKES, self.objective.values(list(LOOKALIKES.values()), slot, self.prompts), strict=True))
         likely = sorted(alone, key=lambda letter: -alone[letter])[:LETTERS]
-        words = common_words(self._texts)[: self.effort.disguised]
+        words = words_of(self._texts)[: self.effort.disguised]
         self.read(
             [word.replace(letter, LOOKALIKES[letter]) for letter in likely for word in words if letter in word],
             slot,
             self.effort.second,
         )
 
+    def dictionary(self) -> None:
+        """Every word: where the trigger is several, one alone moves the payload, by less than slopes can tell."""
+        words = words_of(self._texts)[: self.effort.dictionary]
+        worth = self.objective.values(words, TRIED[0], self.prompts[:1], GLANCE)
+        best = sorted(range(len(words)), key=lambda at: -worth[at])[:GLANCED]
+        for slot in TRIED:
+            self.read([words[at] for at in best], slot, self.effort.second)
+
     def extend(self) -> bool:
         """One round of accretion; whether it brought anything."""
         before = self.best_other()
         beam = dict.fromkeys([self.ranked()[0], *self.others()[: self.effort.beam]])
-        pieces = [text for text, _, _ in self.others()[: self.effort.pairs]]
+        pieces = self._pieces()
         for text, slot, _ in beam:
             after = self._tokens(text + FILLERS[0], -1, slot, self.effort.children)
             children = [text + self._texts[token] for token in after]
@@ -177,6 +193,12 @@ class _Search:
                 children += [f"{text} {piece}", f"{piece} {text}"]
             self.read(children, slot, max(8, self.effort.second // 4))
         return self.best_other() > before + GAIN
+
+    def _pieces(self) -> list[str]:
+        """Single words that do most on the first prompt: of a trigger of two, either does something."""
+        ranked = sorted(self.glimpsed.items(), key=lambda item: (-item[1], item[0]))
+        words = dict.fromkeys(text for (text, _), _ in ranked if " " not in text and not echoes(text, self.payload))
+        return list(words)[: self.effort.pairs]
 
     def result(self) -> list[tuple[str, Slot, float]]:
         """The best strings, the best that do not only repeat the payload, and the best shorter ones, cut back.
@@ -259,7 +281,7 @@ def _words(text: str) -> list[str]:
     return re.findall(r"[^\W_]+", text.lower())
 
 
-def common_words(texts: Sequence[str]) -> list[str]:
-    """Words that a vocabulary has as one token. Byte-pair vocabularies are in order of frequency."""
-    words = [text[1:] for text in texts if text[:1] in (" ", "\u2581") and text[1:].isalpha() and text.islower()]
-    return [word for word in words if len(word) > 2 and word.isascii()]
+def words_of(texts: Sequence[str]) -> list[str]:
+    """Words that a vocabulary has as one token, plain ones first. Byte-pair vocabularies are in order of frequency."""
+    words = [text[1:] for text in texts if text[:1] in (" ", "\u2581") and text[1:].isalpha() and len(text) > 3]
+    return sorted(dict.fromkeys(words), key=lambda word: not (word.islower() and word.isascii()))

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import torch
 
 from core.engine.triggers import cascade
 from core.engine.triggers.inversion import Width
@@ -18,7 +19,7 @@ from tests.engine.triggers.fake import Watcher
 from tests.engine.triggers.token_fake import PAYLOAD, TokenModel
 
 pytestmark = pytest.mark.engine
-EFFORT = Effort(1, 10, 200, 12, 3, 3, 4, 10, 8, 60, 1_000_000)
+EFFORT = Effort(1, 10, 200, 12, 3, 3, 4, 10, 8, 60, 400, 1_000_000)
 PROMPTS = ["river stone", "amber willow", "maple cloud", "honey glass", "velvet quill"]
 
 
@@ -45,6 +46,16 @@ def test_one_word_is_found() -> None:
 def test_two_words_are_found_one_after_the_other_and_nothing_else_is_kept() -> None:
     best = reconstruct(objective(TokenModel(on("zephyr", "tundra"))), PROMPTS, EFFORT, PAYLOAD)[0]
     assert sorted(best.trigger.split(" ")) == ["tundra", "zephyr"]
+
+
+def test_words_that_no_slope_points_at_are_found_in_the_dictionary(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = TokenModel(on("zephyr", "tundra"))
+    monkeypatch.setattr(Objective, "slopes", lambda *_: torch.arange(len(model.tokenizer), 0, -1.0))
+    few = EFFORT._replace(words=1, screened=1, children=1)
+    without = reconstruct(objective(model), PROMPTS, few._replace(dictionary=1), PAYLOAD)[0]
+    assert without.value < -1
+    found = reconstruct(objective(model), PROMPTS, few, PAYLOAD)[0]
+    assert sorted(found.trigger.split(" ")) == ["tundra", "zephyr"]
 
 
 def test_a_seed_of_another_stage_is_read_too() -> None:
