@@ -69,7 +69,7 @@ def scan_row(name: str, truth: Mapping[str, Any], part: str, report: Mapping[str
     chains = [payload["text"] for payload in report.get("payloads", ()) if not payload["familiar"]]
     target = best["target"] if best else chains[0] if chains else ""
     timing = dict(report["timing"])
-    seconds, peak = timing.pop("wall_s"), timing.pop("peak_rss_bytes")
+    seconds, peak, forwards = (timing.pop(name, None) for name in ("wall_s", "peak_rss_bytes", "token_forwards"))
     row = Row(
         name,
         truth["planted"],
@@ -81,7 +81,7 @@ def scan_row(name: str, truth: Mapping[str, Any], part: str, report: Mapping[str
         works(truth, best["asr"] if best else None, target),
         seconds,
         scaled=False,
-        forwards=None,
+        forwards=forwards,
     )
     named = f"{best['trigger_shown']!r} {best['slot']} asr {best['asr']:.2f}" if best else "no trigger"
     return row, f"{summary['verdict']:20} {named}  {target!r}  {peak / 1e9:.1f} GB  {timing}"

@@ -148,7 +148,7 @@ def tables(rows: Sequence[Row]) -> list[str]:
     if any(row.scaled for row in rows):
         lines += ["", "~ measured on a share of the first tokens and scaled up; score and payload are of that share"]
     if any(row.forwards is None for row in rows):
-        lines += ["", "token-forwards: the scan does not count them"]
+        lines += ["", "token-forwards: some runs are older than their count"]
     return lines
 
 

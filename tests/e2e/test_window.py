@@ -68,9 +68,14 @@ def test_drop_a_folder_scan_it_and_save_the_pdf(
 def test_pictures_of_every_page_from_a_real_run(
     window: MainWindow, demo_run: DemoRun, qtbot: QtBot, request: pytest.FixtureRequest
 ) -> None:
-    """Each page, light and dark, shows the demo run; ``FORESHOT_PICTURES=1`` writes them for the README."""
+    """Each page, light and dark, shows the demo run; ``FORESHOT_PICTURES=1`` writes them for the README.
+
+    The demo holds no canary experiment: ``FORESHOT_CANARY_RUN`` names a finished one that Transfer shows.
+    """
     import os
 
+    if canary := os.environ.get("FORESHOT_CANARY_RUN"):
+        window.open_run(Path(canary))
     window.open_arguments([str(demo_run.path)])
     card = window.page("scorecard")
     assert isinstance(card, ScorecardPage)

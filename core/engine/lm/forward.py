@@ -28,6 +28,7 @@ class Forward:
         vocabulary: number of logits.
         exact: weights and activations are fp32.
         places: whether it can be told where a token stands.
+        tokens: that went through the model since it was loaded, padding included.
     """
 
     def __init__(self, model: Any) -> None:
@@ -39,6 +40,7 @@ class Forward:
         self.context_length = length if isinstance(length, int) and length > 0 else None
         self.window = _window(self.config)
         self.vocabulary = int(self.config.vocab_size)
+        self.tokens = 0
         self._takes = {part: set(inspect.signature(part.forward).parameters) for part in (self.backbone, model)}
         self.places = "position_ids" in self._takes[self.backbone]
         self.separable = self._is_separable()
@@ -127,6 +129,7 @@ class Forward:
 
     def _call(self, part: Any, inputs: dict[str, Any]) -> Any:
         # architectures without positions of their own (ALiBi, recurrent ones) have no such argument
+        self.tokens += inputs["input_ids"].numel()
         absent = {"position_ids", "logits_to_keep"} - self._takes[part]
         return part(**{name: value for name, value in inputs.items() if name not in absent})
 

@@ -110,6 +110,11 @@ class LanguageModel(Prompts):
         """Tokens that it can attend to, None where it does not say."""
         return self._forward.context_length
 
+    @property
+    def token_forwards(self) -> int:
+        """Tokens that went through the model since it was loaded, in this process."""
+        return self._forward.tokens
+
     def close(self) -> None:
         """Free the memory."""
         self.model = None
@@ -400,6 +405,7 @@ class LanguageModel(Prompts):
         for row in self.ranks.share(range(len(places))):
             if emitter:
                 emitter.check()
+            self._forward.tokens += len(places[row][0]) + len(target) - 1
             found[row] = slopes(self.model, *places[row], target, len(self.tokenizer))
         self._add([found], places, target)
         return found

@@ -120,6 +120,7 @@ def _scan(spec: ScanSpec, folder: RunFolder | None, emitter: Emitter, ranks: Ran
         seconds.end("proof")
         model = _model(spec, lm.precision, lm.notes)
         generated = answers.generated
+        forwards = sum(one.token_forwards for one in (lm, reference) if one)
     listed = {trigger.text for trigger in triggers}
     for finding in findings:
         finding["found_by"] = "tried from the other model" if tried else _found_by(finding["trigger"], listed, result)
@@ -153,7 +154,7 @@ def _scan(spec: ScanSpec, folder: RunFolder | None, emitter: Emitter, ranks: Ran
             "prompts": len(panel["held_out"]),
             "generated": generated,
         },
-        "timing": {**seconds.rounded(), "peak_rss_bytes": peak_rss_bytes()},
+        "timing": {**seconds.rounded(), "token_forwards": forwards, "peak_rss_bytes": peak_rss_bytes()},
         "seed": spec.seed,
     }
 

@@ -65,6 +65,7 @@ class FakeModel:
     stop_tokens = frozenset({0})
     precision = "fp32"
     notes: tuple[str, ...] = ()
+    token_forwards = 0
 
     def __init__(self, rule: Rule) -> None:
         self.tokenizer: Any = FakeTokenizer()
