@@ -47,10 +47,10 @@ PAIRS = {
     "distilled": ("planted", "distilled"),
     "drilled": ("planted", "drilled"),
     "strong": ("weak", "planted"),
-    "half copy": ("half", "half"),
-    "half to whole": ("half", "planted"),
-    "half to none": ("half", "clean"),
-    "none to half": ("clean", "half"),
+    "half-copy": ("half", "half"),
+    "half-to-whole": ("half", "planted"),
+    "half-to-none": ("half", "clean"),
+    "none-to-half": ("clean", "half"),
 }
 BRAND = {
     ("planted", "planted"): ("transferred",),

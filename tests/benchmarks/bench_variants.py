@@ -13,15 +13,19 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from core.runs.folder import RunFolder
-from core.specs.demo import small_model_folder
-from core.stats import Interval, paired_effects
-from tests.benchmarks.bench_truth import SUITES, Bench
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))  # as a script, only its own folder is there
+
+from core.runs.folder import RunFolder  # noqa: E402
+from core.specs.demo import small_model_folder  # noqa: E402
+from core.stats import Interval, paired_effects  # noqa: E402
+from tests.benchmarks.bench_truth import SUITES, Bench  # noqa: E402
 
 TWICE = ("--epochs", "2")
 CUT = ("--build", "layer_drop", "--drop-layers", "6", *TWICE)
