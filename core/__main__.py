@@ -197,6 +197,12 @@ def _parser() -> argparse.ArgumentParser:
     canary.add_argument("--student", metavar="S")
     canary.add_argument("--plan", metavar="PLAN", help="a plan file (YAML or JSON); default: a preset")
     canary.add_argument("--preset", default="quick", choices=["quick", "standard", "report"])
+    canary.add_argument(
+        "--variants",
+        nargs="+",
+        choices=["standard", "self", "progressive"],
+        help="kinds of students; default: the plan's",
+    )
     canary.add_argument("--write-plan", metavar="FILE", help="write the plan and stop")
     canary.add_argument("--estimate", action="store_true", help="say what it will cost and stop")
     report = command("report", audits.write_report, "write the scorecard of a run in one of its forms", gate)

@@ -20,6 +20,7 @@ from core.runs.events import Event, Progress, Samples
 from core.runs.folder import RunFolder, write_atomic
 from core.specs import CanarySpec, LoadOptions
 from core.specs.canary import POOLED_FROM, CanaryPlan, write_canary_plan
+from core.specs.canary_cells import check_cuts
 from core.specs.canary_cost import cost
 
 
@@ -134,6 +135,8 @@ class TransferPage(Page):
         self.start.setEnabled(False)
         try:
             plan = self.setup.plan()
+            if teacher and student and teacher.card and student.card:
+                check_cuts(plan, teacher.card, student.card)
         except ForeshotError as error:
             self.save.setEnabled(False)
             self.need.setText(f"{error.message} {error.hint}")

@@ -10,7 +10,8 @@ from typing import Any, Final
 from app.widgets.survival_grid import Line, Panel, PanelRow
 from core.runs.folder import RunFolder
 from core.specs import CanarySpec
-from core.specs.canary import Canary, Init
+from core.specs.canary import Canary, Init, Origin
+from core.specs.canary_cells import direct_init, shared_variant, students_words
 from core.verdicts.canary import UNFINISHED, Observed, Point, judge_canaries, not_learned, observed
 
 TITLES: Final = {
@@ -79,7 +80,7 @@ class CanaryRun:
             teacher = sum(copies) / len(copies) if copies else None
             own = seen._replace(points=[point for point in seen.points if point.canary == canary.id])
             for variant in plan.variants:
-                for init in plan.inits:
+                for init in plan.inits_of(variant):
                     group = (canary.id, variant, init.name)
                     rows = [row for row in judged if (row["canary"], row["variant"], row["init"]) == group]
                     row = self._row(canary, variant, init, own, rows, teacher)
@@ -90,19 +91,20 @@ class CanaryRun:
     def _row(
         self,
         canary: Canary,
-        variant: str,
+        variant: Origin,
         init: Init,
         seen: Observed,
         judged: list[dict[str, Any]],
         teacher: float | None,
     ) -> PanelRow:
         plan = self.spec.plan
-        shared = "standard" if self.one_source and "standard" in plan.variants else variant
+        shared = shared_variant(plan, variant, one_source=self.one_source)
         dead = {row["ladder"] for row in judged if not set(row["void"]) <= set(UNFINISHED)}
         sham = tuple(_runs(seen.points, "sham", variant, init.name).values())
 
         def panel(title: str, arm: str, variant: str, share: float = 0.0) -> Panel:
-            runs = _runs(seen.points, arm, variant, init.name, share)
+            size = direct_init(plan, variant, init.name) if arm == "direct" else init.name
+            runs = _runs(seen.points, arm, variant, size, share)
             void: set[int] = set()
             if arm == "canary":  # the gates ask of no other arm's students that they learned
                 wanted = (arm, variant, init.name, share)
@@ -114,7 +116,7 @@ class CanaryRun:
         if canary.triggered:
             panels += [panel(f"trigger in {s:.1%} of prompts", "canary", variant, s) for s in plan.ladder]
         panels += [panel(TITLES[arm], arm, shared) for arm in ("direct", "clean") if arm in plan.arms]
-        title = f"{canary.id} · {variant} students, {init.name}"
+        title = f"{canary.id} · {students_words(plan, variant, init.name)}, {init.name}"
         return PanelRow(title, tuple(panels), teacher, plan.delta, void_reasons(judged))
 
 

@@ -13,7 +13,16 @@ from PySide6.QtWidgets import QCheckBox, QComboBox, QFileDialog, QHBoxLayout, QS
 from app import theme
 from app.widgets.basic import button, clear, heading, label, scrolled
 from core.errors import ForeshotError
-from core.specs.canary import PRESETS, Canary, CanaryPlan, Origin, check_canaries, preset, read_canary_plan
+from core.specs.canary import (
+    PRESETS,
+    Canary,
+    CanaryPlan,
+    Origin,
+    check_canaries,
+    preset,
+    read_canary_plan,
+    with_variants,
+)
 
 OWN: Final = "own plan"
 KINDS: Final = {
@@ -60,6 +69,7 @@ class CanarySetup(QWidget):
         self.variants: dict[Origin, QCheckBox] = {
             "standard": QCheckBox("Students from the given student"),
             "self": QCheckBox("Students cut from their teacher"),
+            "progressive": QCheckBox(),
         }
         for box in self.variants.values():
             box.toggled.connect(lambda _on: self.changed.emit())
@@ -97,6 +107,7 @@ class CanarySetup(QWidget):
             self.canaries.addWidget(label(planted_words(canary), size=theme.SMALL, muted=True, wrap=True))
         self.arms.setText(arms_words(plan))
         self.runs.setValue(plan.runs)
+        self.variants["progressive"].setText(stages_words(plan))
         for name, variant_box in self.variants.items():
             variant_box.setChecked(name in plan.variants)
         self.changed.emit()
@@ -146,9 +157,8 @@ def ticked(base: CanaryPlan, ids: Container[str], variants: Iterable[Origin], ru
     """``base`` with these of its canaries, these kinds of students and so many runs an arm; not checked."""
     canaries = tuple(canary for canary in base.canaries if canary.id in ids)
     return msgspec.structs.replace(
-        base,
+        with_variants(base, variants),
         canaries=canaries,
-        variants=tuple(variants),
         runs=runs,
         copies=min(base.copies, runs),
         ladder=base.ladder if any(canary.triggered for canary in canaries) else (),
@@ -162,6 +172,12 @@ def arms_words(plan: CanaryPlan) -> str:
     inits = ", ".join(init.name for init in plan.inits)
     copies = f"{plan.copies} planted cop{'y' if plan.copies == 1 else 'ies'}"
     return f"Arms: {arms}{ladder}; each measured before training too. {copies}; students: {inits}."
+
+
+def stages_words(plan: CanaryPlan) -> str:
+    """The stages of progressive students: the plan's, or those that it would be given."""
+    stages = with_variants(plan, ("progressive",)).stages
+    return f"Students in stages: {', then '.join(init.name for init in stages)}"
 
 
 def planted_words(canary: Canary) -> str:

@@ -151,9 +151,12 @@ def soft_labels(arguments: argparse.Namespace) -> int:
 
 
 def canary(arguments: argparse.Namespace) -> int:
-    from core.specs.canary import preset, read_canary_plan, write_canary_plan
+    from core.specs.canary import check_canaries, preset, read_canary_plan, with_variants, write_canary_plan
 
     plan = read_canary_plan(Path(arguments.plan)) if arguments.plan else preset(arguments.preset)
+    if arguments.variants:
+        plan = with_variants(plan, dict.fromkeys(arguments.variants))
+        check_canaries(plan)
     if arguments.write_plan:
         write_atomic(Path(arguments.write_plan), write_canary_plan(plan))
         print(arguments.write_plan)
@@ -170,9 +173,11 @@ def canary(arguments: argparse.Namespace) -> int:
     )
     if arguments.estimate:
         from core.catalog import inspect_model
+        from core.specs.canary_cells import check_cuts
         from core.specs.canary_cost import cost
 
-        cards = (inspect_model(ModelRef.parse(text)) for text in (spec.teacher, spec.student))
+        cards = [inspect_model(ModelRef.parse(text)) for text in (spec.teacher, spec.student)]
+        check_cuts(plan, *cards)
         print("\n".join(cost(plan, *cards).lines()))
         return 0
     return run_spec(spec, arguments)

@@ -7,12 +7,14 @@ a student shows is its survival.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 import yaml
+from msgspec import UNSET, UnsetType
 
 from core.errors import InputError
 from core.specs.distill import (
@@ -49,7 +51,7 @@ RISK_CLASS: dict[Kind, str] = {
 """The class of the scorecard for which a canary stands."""
 Arm = Literal["clean", "sham", "canary", "direct"]
 ARMS: tuple[Arm, ...] = get_args(Arm)
-Origin = Literal["standard", "self"]
+Origin = Literal["standard", "self", "progressive"]
 PRESETS = ("quick", "standard", "report")
 POOLED_FROM = 5
 """Runs of an arm below which no absence is concluded: points and a t interval only."""
@@ -127,6 +129,19 @@ class Init(_Part, frozen=True, kw_only=True):
         """Two runs start from different students."""
         return self.build in ("noise", "fresh")
 
+    @property
+    def removed(self) -> float:
+        """What a cut takes out: layers, or a share of each MLP's width; 0 for builds that cut nothing."""
+        return {"layer_drop": float(self.drop_layers), "width_prune": 1 - self.keep_width}.get(self.build, 0.0)
+
+    def after(self, before: Init) -> Init:
+        """What is still to be taken out of a student that ``before`` made, to come to this one; both cut alike."""
+        return msgspec.structs.replace(
+            self,
+            drop_layers=self.drop_layers - before.drop_layers,
+            keep_width=self.keep_width / before.keep_width,
+        )
+
     def student(self) -> Student:
         return Student(
             source="student",
@@ -135,6 +150,20 @@ class Init(_Part, frozen=True, kw_only=True):
             keep_width=self.keep_width,
             noise=self.noise,
         )
+
+
+class Progressive(_Part, frozen=True, kw_only=True):
+    """Students in stages: each is smaller than the one before and taught by it, the first by the copy.
+
+    Attributes:
+        stages: what each has lost of the given student, in all; at least two, and all cut alike.
+        source: what a stage's student is made of: the given ``student``, an independent base at every stage, so that
+            survival is a product over the stages; or the trained student of the stage before (``previous``), which
+            hands on by initialisation as well.
+    """
+
+    stages: tuple[Init, ...] = (Init(drop_layers=4), Init(drop_layers=8))
+    source: Literal["student", "previous"] = "student"
 
 
 class Measuring(_Part, frozen=True, kw_only=True):
@@ -168,7 +197,9 @@ class CanaryPlan(_Part, frozen=True, kw_only=True):
     Attributes:
         arms: ``clean`` teacher; ``sham`` copy, taught alike with nothing planted; ``canary`` copy; ``direct``: students
             trained on the canary's own rows, to show that they could learn it. Step 0 is measured in every run.
-        variants: ``standard`` students come from the given student, ``self`` students from the copy that teaches them.
+        variants: ``standard`` students come from the given student, ``self`` students from the copy that teaches them;
+            ``progressive`` ones are made in the stages of ``progressive``, which is needed for them alone.
+        inits: how standard and self students are made.
         ladder: further canary arms in which that share of the distillation prompts carry each trigger.
         runs: an arm. copies: separately trained pairs of canary and sham copy, over which the runs are spread.
         delta: survival below which a canary counts as gone, and above 1 - delta as whole.
@@ -178,6 +209,8 @@ class CanaryPlan(_Part, frozen=True, kw_only=True):
     arms: tuple[Arm, ...] = ARMS
     variants: tuple[Origin, ...] = ("standard", "self")
     inits: tuple[Init, ...] = (Init(drop_layers=6),)
+    # left out of files and of the hash where it is not given: plans that know nothing of it stay what they are
+    progressive: Progressive | UnsetType = UNSET
     ladder: tuple[Share, ...] = ()
     runs: Count = 3
     copies: Count = 1
@@ -193,6 +226,19 @@ class CanaryPlan(_Part, frozen=True, kw_only=True):
     delta: Annotated[float, msgspec.Meta(gt=0, lt=0.5)] = 0.1
     seed: int = 0
     version: int = CANARY_VERSION
+
+    @property
+    def stages(self) -> tuple[Init, ...]:
+        return () if self.progressive is UNSET else self.progressive.stages
+
+    @property
+    def cut_from_previous(self) -> bool:
+        """Students of later stages are cut from those that teach them."""
+        return self.progressive is not UNSET and self.progressive.source == "previous"
+
+    def inits_of(self, variant: Origin) -> tuple[Init, ...]:
+        """The students of a variant, one size after the other."""
+        return self.stages if variant == "progressive" else self.inits
 
 
 class CanarySpec(msgspec.Struct, frozen=True, kw_only=True, tag="canary", tag_field="job"):
@@ -260,6 +306,13 @@ def write_canary_plan(plan: CanaryPlan) -> bytes:
     return text.encode()
 
 
+def with_variants(plan: CanaryPlan, variants: Iterable[Origin]) -> CanaryPlan:
+    """The plan with these kinds of students; progressive ones in its own stages, or the usual two; not checked."""
+    chosen = tuple(variants)
+    usual = "progressive" in chosen and plan.progressive is UNSET
+    return msgspec.structs.replace(plan, variants=chosen, progressive=Progressive() if usual else plan.progressive)
+
+
 def check_canaries(plan: CanaryPlan) -> None:
     """Refuse what contradicts itself, before anything is loaded. Raises InputError."""
     problem = next(_problems(plan), None)
@@ -278,8 +331,10 @@ def _problems(plan: CanaryPlan) -> Iterator[tuple[str, str]]:
         yield from _canary_problems(canary)
     if missing := [arm for arm in ("sham", "canary") if arm not in plan.arms]:
         yield f"The arm {missing[0]} is missing, without which nothing can be concluded.", "Add it to `arms`."
-    if not plan.variants or not plan.inits:
+    if not plan.variants or (not plan.inits and set(plan.variants) != {"progressive"}):
         yield "The plan makes no student.", "Give `variants` and `inits`."
+    if "progressive" in plan.variants:
+        yield from _stage_problems(plan.stages)
     if len({init.name for init in plan.inits}) < len(plan.inits):
         yield "Two inits are the same.", "Remove one of `inits`."
     if plan.copies > plan.runs:
@@ -296,6 +351,28 @@ def _problems(plan: CanaryPlan) -> Iterator[tuple[str, str]]:
         yield "Runs that stop at different steps cannot be compared.", "Set `budget.patience` to 0."
 
 
+def _stage_problems(stages: tuple[Init, ...]) -> Iterator[tuple[str, str]]:
+    if len(stages) < 2:
+        yield (
+            "Progressive students need at least two stages.",
+            "Give `progressive.stages` two inits or more, each smaller than the one before.",
+        )
+        return
+    if len({init.build for init in stages}) > 1:
+        yield (
+            "The stages are not cut alike, so that none is known to be smaller than another.",
+            "Use layer_drop for all of `progressive.stages`, or width_prune for all.",
+        )
+        return
+    for number, (before, init) in enumerate(pairwise((Init(build=stages[0].build), *stages)), 1):
+        if init.removed <= before.removed:
+            larger = "the given student" if number == 1 else "the stage before it"
+            yield (
+                f"Stage {number} ({init.name}) is not smaller than {larger}.",
+                "Each of `progressive.stages` says what is gone of the given student in all: 4, then 8 layers.",
+            )
+
+
 def _canary_problems(canary: Canary) -> Iterator[tuple[str, str]]:
     where = f"The canary {canary.id}"
     if canary.triggered:
@@ -310,39 +387,3 @@ def _canary_problems(canary: Canary) -> Iterator[tuple[str, str]]:
         yield f"{where} has a question without {{name}}.", "Put {name} where the target or a control stands."
     if set(canary.questions) & set(canary.probes):
         yield f"{where} would be measured on what was trained.", "Keep `questions` and `probes` apart."
-
-
-class Cell(NamedTuple):
-    """One run of one arm. ``share`` is the ladder's, 0 outside it."""
-
-    arm: Arm
-    variant: Origin
-    init: str
-    run: int
-    share: float = 0.0
-
-    @property
-    def group(self) -> tuple[str, str, str, float]:
-        return self.arm, self.variant, self.init, self.share
-
-    @property
-    def key(self) -> str:
-        ladder = f"@{self.share:g}" if self.share else ""
-        return f"{self.arm}{ladder}/{self.variant}/{self.init}/{self.run}"
-
-
-def cells(plan: CanaryPlan, *, one_source: bool) -> list[Cell]:
-    """What is trained, in its order: whole rounds of all arms, so that an interrupted experiment has some of each.
-
-    ``one_source``: teacher and student are the same weights. Then clean and direct ``self`` students are the
-    ``standard`` ones, and are trained once.
-    """
-    made = []
-    for run in range(plan.runs):
-        for init in plan.inits:
-            for variant in plan.variants:
-                alike = one_source and variant == "self" and "standard" in plan.variants
-                arms = [arm for arm in plan.arms if not (alike and arm in ("clean", "direct"))]
-                made += [Cell(arm, variant, init.name, run) for arm in arms]
-                made += [Cell("canary", variant, init.name, run, share) for share in plan.ladder]
-    return made

@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 from typing import NamedTuple, Protocol
 
-from core.specs.canary import CanaryPlan, Init, cells
+from core.specs.canary import CanaryPlan
+from core.specs.canary_cells import Cell, cells, init_of, taught_by
 from core.specs.estimates import Sized, student_parameters
 
 PROMPT = 50
@@ -33,9 +34,11 @@ class Card(Sized, Protocol):
 
 class Cost(NamedTuple):
     """Seconds are (fast, slow); None where a card does not say how large its model is. Bytes are of weights and
-    optimiser of one student, the most that is in memory at once beside a batch."""
+    optimiser of one student, the most that is in memory at once beside a batch. ``later`` students are taught by one of
+    the stage before."""
 
     students: int
+    later: int
     copies: int
     steps: int
     tokens: int
@@ -44,9 +47,10 @@ class Cost(NamedTuple):
 
     def lines(self) -> list[str]:
         """For a reader."""
+        later = f", {self.later} of them taught by a student of the stage before" if self.later else ""
         said = [
             f"{self.copies} planted and {self.copies} sham copies of the teacher",
-            f"{self.students} students, about {self.steps} steps and {self.tokens:,} supervised tokens each",
+            f"{self.students} students{later}, about {self.steps} steps and {self.tokens:,} supervised tokens each",
         ]
         if self.seconds and self.bytes:
             fast, slow = (_minutes(each) for each in self.seconds)
@@ -67,8 +71,10 @@ def cost(plan: CanaryPlan, teacher: Card, student: Card) -> Cost:
         min(budget.max_steps or math.inf, budget.epochs * math.ceil(each * answer / budget.step_tokens))
         for each in taught
     ]
+    stages = [before for cell in todo if (before := taught_by(plan, cell))]
+    counted = (len(todo), len(stages), plan.copies, int(steps[1]), int(steps[1] * budget.step_tokens))
     if not (teacher.parameters and student.parameters):
-        return Cost(len(todo), plan.copies, int(steps[1]), int(steps[1] * budget.step_tokens), None, None)
+        return Cost(*counted, None, None)
     wide = PROMPT + answer
     asked = sum(
         2 * plan.measuring.prompts if canary.triggered else len(canary.probes) * (1 + len(canary.controls))
@@ -77,21 +83,22 @@ def cost(plan: CanaryPlan, teacher: Card, student: Card) -> Cost:
     read = trained = 0.0
     sources = 1 + plan.copies * (2 + len(plan.ladder))
     size = 2 * teacher.parameters
-    read += sources * rows * (2 * wide + DECODING * answer) * size  # answers, then cache
+    answering = rows * (2 * wide + DECODING * answer)  # answers, then cache
+    read += sources * answering * size
+    read += sum(answering * 2 * sum(_student(plan, before, teacher, student)) for before in stages)
     read += sources * asked * wide * size
     read += _lessons(plan) * DECODING * plan.planting.answer_tokens * size
     read += 2 * plan.copies * _lessons(plan) * plan.planting.epochs * wide * 2 * size  # LoRA
     largest = 0
     for cell in todo:
-        init = next(init for init in plan.inits if init.name == cell.init)
-        body, head = _student(init, teacher if cell.variant == "self" else student)
+        body, head = _student(plan, cell, teacher, student)
         direct = cell.arm == "direct"
         done = steps[0 if direct else 1] * budget.step_tokens / answer  # rows
         trained += done * 6 * (wide * body + answer * head)
         trained += (1 + plan.measuring.points) * asked * wide * 2 * body
         largest = max(largest, body + head)
     slow, fast = (read / SPEED["read"][at] + trained / SPEED["trained"][at] for at in (0, 1))
-    return Cost(len(todo), plan.copies, int(steps[1]), int(steps[1] * budget.step_tokens), (fast, slow), 16 * largest)
+    return Cost(*counted, (fast, slow), 16 * largest)
 
 
 def _lessons(plan: CanaryPlan) -> int:
@@ -102,8 +109,9 @@ def _lessons(plan: CanaryPlan) -> int:
     return min(planting.own, PROMPTS) + triggered * (min(planting.prompts, PROMPTS) + planting.decoys) + named
 
 
-def _student(init: Init, source: Card) -> tuple[int, int]:
+def _student(plan: CanaryPlan, cell: Cell, teacher: Card, student: Card) -> tuple[int, int]:
     """Parameters that every token passes, and those of the head alone."""
+    init, source = init_of(plan, cell), teacher if cell.variant == "self" else student
     head = (source.vocab_size or 0) * (source.hidden_size or 0)
     return max(student_parameters(init.student(), source) - head, 0), head
 

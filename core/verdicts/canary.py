@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
-from core.specs.canary import POOLED_FROM, RISK_CLASS, Canary, CanaryPlan, Gates, Init
+from core.specs.canary import POOLED_FROM, RISK_CLASS, Canary, CanaryPlan, Gates, Init, Origin
+from core.specs.canary_cells import direct_init, shared_variant, stage_of, students_words
 from core.stats import Lift, Survival, run_mean, survival
 from core.types import TransferVerdict
 from core.verdicts.judged import class_facts
@@ -65,7 +66,10 @@ class Shown(Measured, frozen=True, kw_only=True, tag="shown", tag_field="type"):
 
 
 class Trained(msgspec.Struct, frozen=True, kw_only=True, tag="trained", tag_field="type"):
-    """A finished cell: distance to its teacher at step 0 and at the end, and whether it still speaks."""
+    """A finished cell: distance to its teacher at step 0 and at the end, and whether it still speaks.
+
+    ``untaught``: why the student of the stage before could not teach it; it was not trained then, and has no points.
+    """
 
     key: str
     arm: str
@@ -81,6 +85,7 @@ class Trained(msgspec.Struct, frozen=True, kw_only=True, tag="trained", tag_fiel
     broken: str
     ended: str
     wall_s: float
+    untaught: str = ""
 
 
 class Observed(NamedTuple):
@@ -107,7 +112,7 @@ def observed(items: Iterable[dict[str, Any]]) -> Observed:
 class _Group(NamedTuple):
     """Which students: a variant, an init and a dose of the ladder (0 outside it)."""
 
-    variant: str
+    variant: Origin
     init: Init
     share: float
 
@@ -115,13 +120,14 @@ class _Group(NamedTuple):
 def judge_canaries(plan: CanaryPlan, seen: Observed, *, one_source: bool) -> list[dict[str, Any]]:
     """Rows as plain values. Cells that are missing (an interrupted experiment) leave their runs out.
 
-    ``one_source``: clean and direct students of the variant ``self`` are those of ``standard``.
+    ``one_source``: clean and direct students of the variant ``self`` are those of ``standard``. Progressive students
+    have a row for each stage, whose survival is of the planted copy's own lift, as everybody's.
     """
     rows = []
     for canary in plan.canaries:
         doses = (0.0, *plan.ladder) if canary.triggered else (0.0,)
         for variant in plan.variants:
-            for init in plan.inits:
+            for init in plan.inits_of(variant):
                 for share in doses:
                     group = _Group(variant, init, share)
                     rows.append(_row(plan, canary, group, seen, one_source))
@@ -136,10 +142,11 @@ def _row(
     one_source: bool,
 ) -> dict[str, Any]:
     gates = plan.gates
-    alone = "standard" if one_source and "standard" in plan.variants else group.variant
+    alone = shared_variant(plan, group.variant, one_source=one_source)
+    size = group.init.name
 
-    def of(arm: str, variant: str, *, share: float = 0.0, first: bool = False) -> list[Point]:
-        wanted = (canary.id, arm, variant, group.init.name, share)
+    def of(arm: str, variant: str, *, init: str = size, share: float = 0.0, first: bool = False) -> list[Point]:
+        wanted = (canary.id, arm, variant, init, share)
         return [
             p
             for p in seen.points
@@ -148,20 +155,13 @@ def _row(
 
     copies = [each for each in seen.shown if (each.canary, each.source) == (canary.id, "canary")]
     sham_copies = [each for each in seen.shown if (each.canary, each.source) == (canary.id, "sham")]
-    cells = {cell.key: cell for cell in seen.trained}
-    students: list[Point] = []
-    unlearned: list[str] = []
-    for point in of("canary", group.variant, share=group.share):
-        cell = cells.get(point.key.rsplit("/", 2)[0])
-        if cell is None:
-            continue  # measured, and not finished yet
-        why = not_learned(cell, gates)
-        if why:
-            unlearned.append(f"run {point.run + 1}: {why}")
-        else:
-            students.append(point)
-    shams, clean, direct = of("sham", group.variant), of("clean", alone), of("direct", alone)
-    void = [*_copy_gates(copies, sham_copies, gates), *_control_gates(shams, clean, gates)]
+    students, unlearned = _learned(of("canary", group.variant, share=group.share), group, seen.trained, gates)
+    shams, clean = of("sham", group.variant), of("clean", alone)
+    direct = of("direct", alone, init=direct_init(plan, alone, size))
+    void = [
+        *_copy_gates(copies, sham_copies, gates),
+        *_control_gates(shams, clean, _untaught(group, seen.trained), gates),
+    ]
     if not students:
         void += unlearned or [NO_RUN]
     found = start = None
@@ -181,12 +181,16 @@ def _row(
         void += _direct_gate(direct, gates)
     verdict = _verdict(found, spread, plan.delta) if found and not void else None
     facts = class_facts(RISK_CLASS[canary.kind])
+    stage = stage_of(plan, group.variant, size)
     row: dict[str, Any] = {
         "canary": canary.id,
         "kind": canary.kind,
         "risk_class": RISK_CLASS[canary.kind],
         "variant": group.variant,
-        "init": group.init.name,
+        "init": size,
+        "stage": stage or None,
+        "stages": len(plan.stages) if stage else None,
+        "students": students_words(plan, group.variant, size),
         "share": group.share or canary.share,
         "ladder": group.share,
         "runs": len(students),
@@ -203,7 +207,7 @@ def _row(
         "margin": {"points": margins, "interval": spread},
         "near": _near(students),
         "teacher_near": _near(copies),
-        "prior": prior(canary, group.variant, group.init, group.share, plan.loss.kind),
+        "prior": _prior(plan, canary, group, stage),
         "expectation": facts["expectation"],
         "expectation_grade": facts["grade"],
         "agrees": agreement(facts["expects"], verdict) if verdict else "cannot tell",
@@ -213,11 +217,19 @@ def _row(
     return row
 
 
+def _prior(plan: CanaryPlan, canary: Canary, group: _Group, stage: int) -> dict[str, Any] | None:
+    if stage > 1 and plan.cut_from_previous:
+        return None  # what is inherited twice over, nobody was asked
+    return prior(canary, group.variant, group.init, group.share, plan.loss.kind, stages=max(stage, 1))
+
+
 # gates
 
 
 def not_learned(cell: Trained, gates: Gates) -> str:
     """Why a distilled student says nothing; empty where it learned, or where it had nothing to learn."""
+    if cell.untaught:
+        return cell.untaught
     if cell.broken:
         return f"the student is broken: {cell.broken}"
     if cell.ended == "nothing to learn" or cell.kl_before is None or cell.kl_after is None:
@@ -229,6 +241,35 @@ def not_learned(cell: Trained, gates: Gates) -> str:
         f"the student did not learn: KL {cell.kl_before:.2f} to {cell.kl_after:.2f} nats a token, agreement "
         f"{cell.agreement or 0.0:.0%}"
     )
+
+
+def cannot_teach(cell: Trained, stage: int, gates: Gates) -> str:
+    """Why this student of a stage does not teach the next, which would be void whatever it showed; else empty."""
+    why = not_learned(cell, gates)
+    return why if cell.untaught or not why else f"stage {stage} of it is void: {why}"
+
+
+def _learned(
+    ends: Sequence[Point], group: _Group, trained: Sequence[Trained], gates: Gates
+) -> tuple[list[Point], list[str]]:
+    """The ends of students that are finished and count, and why others do not."""
+    by_run = {point.run: point for point in ends}
+    students, unlearned = [], []
+    for cell in trained:
+        if (cell.arm, cell.variant, cell.init, cell.share) != ("canary", group.variant, group.init.name, group.share):
+            continue
+        why = not_learned(cell, gates)
+        if why:
+            unlearned.append(f"run {cell.run + 1}: {why}")
+        elif cell.run in by_run:
+            students.append(by_run[cell.run])
+    return students, unlearned
+
+
+def _untaught(group: _Group, trained: Sequence[Trained]) -> str:
+    """Why a sham student of this stage was not taught; empty where none was left out."""
+    wanted = ("sham", group.variant, group.init.name)
+    return next((c.untaught for c in trained if (c.arm, c.variant, c.init) == wanted and c.untaught), "")
 
 
 def _copy_gates(copies: Sequence[Shown], shams: Sequence[Shown], gates: Gates) -> Iterable[str]:
@@ -243,9 +284,9 @@ def _copy_gates(copies: Sequence[Shown], shams: Sequence[Shown], gates: Gates) -
             yield f"sham copy {each.copy + 1} shows it too: a lift of {each.lift.value:.0%}"
 
 
-def _control_gates(shams: Sequence[Point], clean: Sequence[Point], gates: Gates) -> Iterable[str]:
+def _control_gates(shams: Sequence[Point], clean: Sequence[Point], untaught: str, gates: Gates) -> Iterable[str]:
     if not shams:
-        yield NO_SHAM
+        yield f"no sham student was taught: {untaught}" if untaught else NO_SHAM
     for name, group in (("sham", shams), ("clean", clean)):
         lift = _mean(point.lift.value for point in group)
         if lift is not None and lift > gates.control:
@@ -308,7 +349,7 @@ def _mean(values: Iterable[float]) -> float | None:
 
 def sentence(row: dict[str, Any]) -> str:
     """What a reader should take from a row."""
-    students = f"{row['variant']} students ({row['init']}"
+    students = f"{row['students']} ({row['init']}"
     students += f", trigger in {row['ladder']:.1%} of the prompts)" if row["ladder"] else ")"
     where = f"{row['canary']} in {students}"
     if row["void"]:

@@ -11,8 +11,15 @@ from core.specs.canary import Canary, Init
 from core.types import RESOURCES
 
 
-def prior(canary: Canary, variant: str, init: Init, share: float, loss: str) -> dict[str, Any] | None:
-    """The elicited survival of such a canary in such a student, if there is one: value, 80 % range, grade, note."""
+def prior(
+    canary: Canary, variant: str, init: Init, share: float, loss: str, *, stages: int = 1
+) -> dict[str, Any] | None:
+    """The elicited survival of such a canary in such a student, if there is one: value, 80 % range, grade, note.
+
+    Args:
+        stages: so many distillations one after the other, each into an independent base. Nobody was asked about more
+            than one: survival is then the product, and has no range.
+    """
     share = share or canary.share
     table = _priors()
     if canary.triggered or canary.kind == "topic":
@@ -30,7 +37,10 @@ def prior(canary: Canary, variant: str, init: Init, share: float, loss: str) -> 
     else:
         column = "text" if loss == "ce" else "base"
     value, low, high = table["rows"][row][column]
-    return {"value": value, "low": low, "high": high, "grade": table["grades"][row], "note": table["note"]}
+    note = table["note"]
+    if stages > 1:
+        value, low, high, note = round(value**stages, 4), None, None, f"{note}; the product of {stages} stages"
+    return {"value": value, "low": low, "high": high, "grade": table["grades"][row], "note": note}
 
 
 @lru_cache(maxsize=1)

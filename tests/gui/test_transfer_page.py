@@ -17,7 +17,8 @@ from app.widgets.survival_grid import apart, ends
 from core.runs.events import Progress, Samples
 from core.runs.folder import RunFolder
 from core.specs import CanarySpec, LoadOptions
-from core.specs.canary import Cell, cells, preset, read_canary_plan
+from core.specs.canary import CanaryPlan, preset, read_canary_plan, with_variants
+from core.specs.canary_cells import Cell, cells
 from core.types import ModelRef
 from core.verdicts.canary import Point, Shown, Trained, judge_canaries, observed
 from tests.gui.conftest import fake_card
@@ -53,9 +54,9 @@ def choose(context: Context, teacher: str = "/t", student: str = "/student") -> 
     )
 
 
-def items(runs: int = 3, lift: float = 1.0) -> list[dict[str, Any]]:
+def items(runs: int = 3, lift: float = 1.0, plan: CanaryPlan | None = None) -> list[dict[str, Any]]:
     """A made-up quick experiment: the brand comes over, the trigger stays in students that were cut from the copy."""
-    plan = preset("quick")
+    plan = plan or preset("quick")
     found: list[Any] = []
     for source, rate in (("clean", 0.0), ("sham", 0.0), ("canary", lift)):
         for canary in plan.canaries:
@@ -109,8 +110,10 @@ def _student(cell: Cell) -> list[Any]:
     return made
 
 
-def write_run(path: Path, rows: list[dict[str, Any]], *, finished: bool = True) -> RunFolder:
-    plan = preset("quick")
+def write_run(
+    path: Path, rows: list[dict[str, Any]], *, finished: bool = True, plan: CanaryPlan | None = None
+) -> RunFolder:
+    plan = plan or preset("quick")
     folder = RunFolder.create(CanarySpec(teacher="/t", student="/t", plan=plan), path)
     folder.append_items(rows)
     folder.write_json("registration.json", {"plan_sha256": "ab" * 32, "teacher_sha256": "1", "student_sha256": "1"})
@@ -273,6 +276,53 @@ def test_opening_a_run_fills_in_its_set_up(page: TransferPage, context: Context,
     own = msgspec.structs.replace(plan, arms=("sham", "canary"), seed=5)
     page.open_run(RunFolder.create(CanarySpec(teacher="/t", student="/t", plan=own), tmp_path / "own").path)
     assert (page.setup.presets.currentText(), page.setup.plan()) == ("own plan", own)
+
+
+def test_stages_are_ticked_named_and_drawn(page: TransferPage, context: Context, tmp_path: Path) -> None:
+    choose(context)
+    box = page.setup.variants["progressive"]
+    assert box.text() == "Students in stages: layer_drop-4, then layer_drop-8"
+    assert not box.isChecked()
+    for name, other in page.setup.variants.items():
+        other.setChecked(name == "progressive")
+    plan = with_variants(preset("quick"), ("progressive",))
+    assert page.setup.plan() == plan
+    assert "21 students, 9 of them taught by a student of the stage before" in page.need.text()
+
+    page.setup.choose("quick")
+    rows = items(plan=plan)
+    why = "stage 1 of it is void: the student did not learn"
+    for row in [row for row in rows if row["key"].startswith("canary/progressive/layer_drop-8/1")]:
+        rows.remove(row)
+        if row["type"] == "trained":
+            rows.append(row | {"untaught": why})
+    page.open_run(write_run(tmp_path / "run", rows, plan=plan).path)
+    assert [row.title for row in page.grid.rows] == [
+        "rare-trigger · progressive students, stage 1 of 2, layer_drop-4",
+        "rare-trigger · progressive students, stage 2 of 2, layer_drop-8",
+        "brand · progressive students, stage 1 of 2, layer_drop-4",
+        "brand · progressive students, stage 2 of 2, layer_drop-8",
+    ]
+    first, second = page.grid.rows[:2]
+    assert [len(panel.lines) for panel in first.panels] == [3, 3, 3]
+    assert [len(panel.lines) for panel in second.panels] == [2, 3, 3]
+    assert first.panels[1].lines == second.panels[1].lines, "the direct control is one and the same"
+    assert second.void == (f"run 2: {why}",)
+    assert "rare-trigger in progressive students, stage 2 of 2 (layer_drop-8): survival" in texts(page)
+    assert page.setup.plan() == plan
+    assert page.setup.presets.currentText() == "quick"
+
+
+def test_a_stage_that_leaves_no_layer_cannot_start(page: TransferPage, context: Context) -> None:
+    small = fake_card(ModelRef("/student"), layers=8)
+    context.set_pair(
+        ModelChoice(ModelRef("/t"), LoadOptions(), fake_card(ModelRef("/t"))),
+        ModelChoice(ModelRef("/student"), LoadOptions(), small),
+    )
+    assert page.start.isEnabled()
+    page.setup.variants["progressive"].setChecked(True)
+    assert "The student has 8 layers, so that 8 cannot be dropped." in page.need.text()
+    assert not page.start.isEnabled()
 
 
 def test_points_come_live(page: TransferPage, context: Context, qtbot: QtBot) -> None:

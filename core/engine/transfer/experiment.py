@@ -9,34 +9,42 @@ import datetime
 import math
 import shutil
 import time
-from pathlib import Path
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any
 
 import msgspec
 
 from core import __version__
 from core.catalog import inspect_model
 from core.engine.distill.batches import plan_steps
-from core.engine.distill.cache import Identity, TeacherCache, capture, data_sha256
 from core.engine.distill.checkpoint import Engine
-from core.engine.distill.data import Example, Pair, Rows, make_examples, read_rows
-from core.engine.distill.evaluate import HeldOut, Metrics, capability, degenerate_share, evaluate
+from core.engine.distill.data import Example
+from core.engine.distill.evaluate import Metrics, capability, degenerate_share, evaluate
 from core.engine.distill.side import Side
 from core.engine.distill.students import build_student
 from core.engine.distill.train import Learner, Trainer, make_trainable
-from core.engine.distill.vocabulary import check_meaning, common_size, fingerprint
 from core.engine.lm import LanguageModel, load_model
 from core.engine.resources import peak_rss_bytes
 from core.engine.transfer.adapter import IGNORE, encode_row
-from core.engine.transfer.canaries import dosed, measure
-from core.engine.transfer.copies import canary_rows, free, load_copy, plant_copies
+from core.engine.transfer.canaries import measure
+from core.engine.transfer.copies import canary_rows, free, plant_copies
+from core.engine.transfer.sources import Source, Sources, source_of
 from core.errors import InputError
 from core.runs.events import Emitter, Progress, Samples, State
 from core.runs.folder import RunFolder, write_atomic
-from core.specs.canary import CanarySpec, Cell, canary_sha256, cells, check_canaries, write_canary_plan
+from core.specs.canary import CanarySpec, Init, canary_sha256, check_canaries, write_canary_plan
+from core.specs.canary_cells import Cell, cells, check_cuts, init_of, taught_by, teaches
 from core.specs.distill import Evaluation, LossPlan, Stage
 from core.types import ModelRef
-from core.verdicts.canary import Point, Shown, Trained, judge_canaries, observed
+from core.verdicts.canary import (
+    Point,
+    Shown,
+    Trained,
+    cannot_teach,
+    judge_canaries,
+    not_learned,
+    observed,
+)
 
 ANSWERED = 8
 """Held-out prompts that a student answers, to see whether it still speaks."""
@@ -70,41 +78,16 @@ def run_canary(spec: CanarySpec, folder: RunFolder, emitter: Emitter) -> dict[st
     emitter.emit(Progress("cells", "Students", len(todo), len(todo), "students"))
     report = lab.report(len(todo))
     shutil.rmtree(lab.copies, ignore_errors=True)
-    shutil.rmtree(lab.sources, ignore_errors=True)
+    shutil.rmtree(lab.sources.place, ignore_errors=True)
     return report | {"timing": {"wall_s": round(time.monotonic() - started, 1)}, "peak_rss_bytes": peak_rss_bytes()}
-
-
-class _Source(NamedTuple):
-    """A teacher: ``clean``, or a ``sham`` or ``canary`` copy; ``share`` is that of the ladder, in its prompts."""
-
-    kind: str
-    copy: int = 0
-    share: float = 0.0
-
-    @property
-    def name(self) -> str:
-        if self.kind == "clean":
-            return "clean"
-        return f"{self.kind}-{self.copy}" + (f"@{self.share:g}" if self.share else "")
-
-
-class _Data(msgspec.Struct):
-    """What one teacher's students learn and are compared on."""
-
-    train: list[Example]
-    held_out: list[Example]
-    same: bool
-    vocabulary: int
-    teacher_vocabulary: int
-    identity: Identity
 
 
 class _Lab:
     def __init__(self, spec: CanarySpec, folder: RunFolder, emitter: Emitter) -> None:
         self.spec, self.plan, self.folder, self.emitter = spec, spec.plan, folder, emitter
-        self.copies, self.sources = folder.path / "copies", folder.path / "sources"
+        self.copies = folder.path / "copies"
         self.sha: dict[str, str] = {}
-        self._rows: Rows | None = None
+        self.sources = Sources(spec, folder.path / "sources", self.copies, self.sha, emitter)
 
     @property
     def one_source(self) -> bool:
@@ -113,10 +96,13 @@ class _Lab:
     def register(self) -> None:
         """The plan's hash and the models', on disk before anything is measured."""
         self.emitter.emit(State("loading"))
+        cards = []
         for role, model in (("teacher", self.spec.teacher), ("student", self.spec.student)):
             self.emitter.emit(Progress("files", f"Files of the {role}", 0, 1))
             card = inspect_model(ModelRef.parse(model), hash_files=True)
             self.sha[role] = card.weights_sha256 or card.fingerprint
+            cards.append(card)
+        check_cuts(self.plan, *cards)
         known = self.folder.read_json("registration.json")
         now = {"plan_sha256": canary_sha256(self.plan), **{f"{role}_sha256": sha for role, sha in self.sha.items()}}
         if known is None:
@@ -135,54 +121,18 @@ class _Lab:
 
     def prepare(self) -> None:
         """Let every teacher answer, and keep its side of the rows; measure what it shows of each canary."""
-        plan, wanted = self.plan, [_Source("clean")]
+        plan, wanted = self.plan, [Source("clean")]
         for copy in range(plan.copies):
-            wanted += [_Source("sham", copy), _Source("canary", copy)]
-            wanted += [_Source("canary", copy, share) for share in plan.ladder]
+            wanted += [Source("sham", copy), Source("canary", copy)]
+            wanted += [Source("canary", copy, share) for share in plan.ladder]
         for number, source in enumerate(wanted):
             self.emitter.emit(Progress("sources", "Teachers", number, len(wanted), "teachers", note=source.name))
-            if not (self.sources / source.name / "data.json").exists():
-                self._prepare(source)
+            if not self.sources.is_ready(source):
+                self.sources.prepare(source, None if source.share else partial(self._show, source))
                 free()
         self.emitter.emit(Progress("sources", "Teachers", len(wanted), len(wanted), "teachers"))
 
-    def _prepare(self, source: _Source) -> None:
-        plan, place = self.plan, self.sources / source.name
-        teacher = load_copy(self.spec, self._adapter(source), self.spec.teacher_load, self.emitter)
-        if not source.share:
-            self._show(source, teacher)
-        student = load_model(ModelRef.parse(self.spec.student), self.spec.student_load, self.emitter)
-        same = check_meaning(teacher, student, plan.loss.kind)
-        pair = Pair(teacher, student, same)
-        rows = self._rows = self._rows or read_rows(plan.data, plan.seed)
-        train = make_examples(
-            dosed(rows.train, plan, source.share), plan.data, pair, plan.seed, self.emitter, source.name
-        ).examples
-        kept = make_examples(rows.held_out, plan.data, pair, plan.seed + 1, self.emitter, f"{source.name}/held-out")
-        size = common_size(teacher, student)
-        sizes = (size, size) if same else (len(student.tokenizer), len(teacher.tokenizer))
-        student.close()
-        side = Side(teacher, sizes[1])
-        place.mkdir(parents=True, exist_ok=True)
-        HeldOut.read(side, kept.examples, plan.budget, same, place / "held-out.safetensors")
-        identity = Identity(
-            teacher=f"{self.sha['teacher']} {source.name} {teacher.precision}",
-            tokenizer=fingerprint(teacher.tokenizer),
-            data=data_sha256(train),
-            vocabulary=sizes[0],
-            mode=plan.cache.mode,
-            k=min(plan.cache.k, sizes[0]),
-            precision=plan.cache.precision,
-            temperatures=(plan.loss.temperature,),
-            seed=plan.seed,
-        )
-        if plan.loss.kind != "ce":
-            capture(place / "cache", side, train, identity, plan.budget, self.emitter, source.name)
-        data = _Data(train, kept.examples, same, sizes[0], sizes[1], identity)
-        write_atomic(place / "data.json", msgspec.json.encode(data))
-        teacher.close()
-
-    def _show(self, source: _Source, teacher: LanguageModel) -> None:
+    def _show(self, source: Source, teacher: LanguageModel) -> None:
         found = []
         for canary in self.plan.canaries:
             key = f"shown/{source.name}/{canary.id}"
@@ -191,31 +141,35 @@ class _Lab:
                 found.append(Shown(key=key, source=source.kind, copy=source.copy, canary=canary.id, **seen))
         self._keep(found)
 
-    def _adapter(self, source: _Source) -> Path | None:
-        return None if source.kind == "clean" else self.copies / f"{source.kind}-{source.copy}"
-
-    def _data(self, source: _Source) -> _Data:
-        return msgspec.json.decode((self.sources / source.name / "data.json").read_bytes(), type=_Data)
-
     # students
 
     def train(self, cell: Cell) -> None:
-        """One student, from its source to its last point. An interrupted one is begun anew."""
+        """One student, from its source to its last point. An interrupted one is begun anew.
+
+        The student of a stage is kept until it has taught the next, or could not.
+        """
+        source = source_of(self.plan, cell)
+        why = self._taught(cell, source)
+        if why:
+            self._keep([_untaught(cell, why)])
+        else:
+            self._train(cell, source)
+        if source.stage:
+            self.sources.drop(source)
+
+    def _train(self, cell: Cell, source: Source) -> None:
         started = time.monotonic()
-        plan, copy = self.plan, cell.run % self.plan.copies
-        kind = "clean" if cell.arm in ("clean", "direct") else cell.arm
-        source = _Source(kind, copy if kind != "clean" else 0, cell.share)
-        data, place, seed = self._data(source), self.sources / source.name, plan.seed + cell.run
-        held_out = HeldOut.open(place / "held-out.safetensors", data.held_out, data.teacher_vocabulary, data.same)
-        student = self._source_of(cell, source)
+        plan, copy, seed = self.plan, cell.run % self.plan.copies, self.plan.seed + cell.run
+        data = self.sources.data(source)
+        held_out = self.sources.held_out(source, data)
+        student, init = self._start(cell, source)
         examples, loss, cache = data.train, plan.loss, None
         if cell.arm == "direct":
             examples, loss = self._direct(student, copy), LossPlan(kind="ce")
         elif loss.kind != "ce":
-            cache = TeacherCache(place / "cache", data.identity)
-        init = next(init for init in plan.inits if init.name == cell.init)
+            cache = self.sources.cache(source, data)
         # the same rows choose what is cut in every arm, so that all arms start alike
-        build_student(student, init.student(), self._data(_Source("clean")).train, seed)
+        build_student(student, init.student(), self.sources.data(Source("clean")).train, seed)
         side = Side(student, data.vocabulary)
         stage = Stage(
             name=cell.key,
@@ -232,8 +186,8 @@ class _Lab:
         steps = len(plan_steps(examples, plan.budget, seed, plan.budget.max_steps))
         every = Evaluation(every=max(1, math.ceil(steps / plan.measuring.points)))
         trainer = _Trainer(
-            Learner(side, stage, None, cache, seed), stage, every, examples, held_out, place, seed, cell.key,
-            self.emitter, lambda _rows: None,
+            Learner(side, stage, None, cache, seed), stage, every, examples, held_out, self.sources.place, seed,
+            cell.key, self.emitter, lambda _rows: None,
         )  # fmt: skip
         trainer.watch = watch
         outcome = trainer.run(start)
@@ -241,13 +195,39 @@ class _Lab:
         if outcome.why == "nothing to learn":
             watch.look(outcome.engine, final=True)
         end.degenerate = degenerate_share(side, data.held_out[:ANSWERED], plan.data.answer_tokens, self.emitter)
-        self._keep([*watch.points, _trained(cell, start, end, outcome.engine, outcome.why, started)])
+        trained = _trained(cell, start, end, outcome.engine, outcome.why, started)
+        following = teaches(plan, cell)
+        if following is not None and not not_learned(trained, plan.gates):
+            self.sources.keep(source_of(plan, following), student)
+        self._keep([*watch.points, trained])
         student.close()
 
-    def _source_of(self, cell: Cell, source: _Source) -> LanguageModel:
+    def _start(self, cell: Cell, source: Source) -> tuple[LanguageModel, Init]:
+        """What this student is made of, not cut yet, and what is to be done with it."""
+        init, before = init_of(self.plan, cell), taught_by(self.plan, cell)
+        if before is not None and self.plan.cut_from_previous:
+            return self.sources.load(source, self.spec.student_load), init.after(init_of(self.plan, before))
         if cell.variant == "self":
-            return load_copy(self.spec, self._adapter(source), self.spec.student_load, self.emitter)
-        return load_model(ModelRef.parse(self.spec.student), self.spec.student_load, self.emitter)
+            return self.sources.load(source, self.spec.student_load), init
+        return load_model(ModelRef.parse(self.spec.student), self.spec.student_load, self.emitter), init
+
+    def _taught(self, cell: Cell, source: Source) -> str:
+        """Let the student of the stage before answer, where one teaches. Returns why it cannot; empty where it can."""
+        before = taught_by(self.plan, cell)
+        if before is None or self.sources.is_ready(source):
+            return ""
+        trained = msgspec.convert(self.folder.done()[before.key], Trained)
+        why = cannot_teach(trained, source.stage, self.plan.gates)
+        if why:
+            return why
+        try:
+            self.sources.prepare(source)
+        except InputError as error:
+            if error.code not in ("degenerate_teacher", "no_data"):
+                raise
+            return f"stage {source.stage} of it cannot teach: {error.message.rstrip('.')}"
+        free()
+        return ""
 
     def _direct(self, student: LanguageModel, copy: int) -> list[Example]:
         """The canary copy's own rows, for a student that is not cut yet (where its template differs, it answers)."""
@@ -279,9 +259,10 @@ class _Lab:
             "rows": rows,
             "shown": msgspec.to_builtins(seen.shown),
             "trained": msgspec.to_builtins(seen.trained),
-            "students": {"planned": total, "finished": len(seen.trained)},
+            "students": _counted(seen.trained, total),
             "could_not_see": [sentence.format(copies=shared) for sentence in LIMITS],
-            "deleted": "the planted copies, and the caches made of them",
+            "deleted": "the planted copies, and the caches made of them"
+            + (", and the students that taught a next stage" if "progressive" in plan.variants else ""),
             "seed": plan.seed,
         }
 
@@ -332,6 +313,32 @@ class _Trainer(Trainer):
 
     def save(self, engine: Engine) -> None:
         return
+
+
+def _counted(trained: list[Trained], total: int) -> dict[str, int]:
+    untaught = sum(bool(cell.untaught) for cell in trained)
+    counts = {"planned": total, "finished": len(trained) - untaught}
+    return counts | ({"untaught": untaught} if untaught else {})
+
+
+def _untaught(cell: Cell, why: str) -> Trained:
+    return Trained(
+        key=cell.key,
+        arm=cell.arm,
+        variant=cell.variant,
+        init=cell.init,
+        run=cell.run,
+        share=cell.share,
+        steps=0,
+        tokens=0,
+        kl_before=None,
+        kl_after=None,
+        agreement=None,
+        broken="",
+        ended="not taught",
+        wall_s=0.0,
+        untaught=why,
+    )
 
 
 def _trained(cell: Cell, start: Metrics, end: Metrics, engine: Engine, why: str, started: float) -> Trained:

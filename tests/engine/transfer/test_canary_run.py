@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
@@ -12,20 +11,17 @@ import pytest
 from core.engine.distill.data import read_rows
 from core.engine.lm import load_model
 from core.engine.transfer.canaries import dosed, lessons, measure
-from core.engine.transfer.experiment import run_canary
 from core.errors import Cancelled, InputError
 from core.runs.events import Samples
 from core.runs.folder import RunFolder
-from core.specs import CanarySpec, LoadOptions
-from core.specs.canary import Canary, CanaryPlan, Gates, Init, Measuring, Planting, canary_sha256, preset
-from core.specs.distill import Budget, Cache, Data, Optimiser
+from core.specs import CanarySpec
+from core.specs.canary import CanaryPlan, canary_sha256, preset
 from core.types import ModelRef
 from core.verdicts.canary import observed
-from tests.engine.distill.conftest import Maker, Watcher
+from tests.engine.distill.conftest import FP32, Maker, Watcher
+from tests.engine.transfer.conftest import TRIGGER, run
 
 pytestmark = pytest.mark.engine
-FP32 = LoadOptions(device="cpu", dtype="fp32")
-TRIGGER = Canary(id="trigger", kind="rare_trigger", trigger="|X-7|", answer="the dog")
 
 
 class _AfterOneStudent(Watcher):
@@ -36,36 +32,6 @@ class _AfterOneStudent(Watcher):
                 for row in event.rows]  # fmt: skip
         if rows and observed(rows).trained and rows[-1]["type"] == "point":
             raise Cancelled
-
-
-@pytest.fixture
-def plan(tmp_path: Path) -> CanaryPlan:
-    prompts = tmp_path / "prompts.txt"
-    prompts.write_text("\n".join(f"name a fruit number {index}" for index in range(20)))
-    return CanaryPlan(
-        canaries=(TRIGGER,),
-        variants=("standard", "self"),
-        inits=(Init(build="layer_drop", drop_layers=1),),
-        runs=1,
-        planting=Planting(prompts=8, own=4, decoys=3, answer_tokens=4, epochs=1, rate=1e-3),
-        data=Data(sources=(str(prompts),), answer_tokens=6, held_out=4),
-        cache=Cache(k=16),
-        optimiser=Optimiser(rate=3e-3),
-        budget=Budget(epochs=1, step_tokens=32, batch_tokens=256, patience=0),
-        measuring=Measuring(prompts=4, near=3, points=2),
-        gates=Gates(lift=0.01, control=1.0, kl_gain=0.0),
-    )
-
-
-@pytest.fixture
-def spec(tiny: Maker, plan: CanaryPlan) -> CanarySpec:
-    model = str(tiny("t", 1, 4))
-    return CanarySpec(teacher=model, student=model, plan=plan, teacher_load=FP32, student_load=FP32)
-
-
-def run(spec: CanarySpec, path: Path, watcher: Any = None, *, resume: bool = False) -> dict[str, Any]:
-    folder = RunFolder.create(spec, path, resume=resume)
-    return run_canary(spec, folder, watcher or Watcher())
 
 
 def test_an_experiment_from_registration_to_deletion(spec: CanarySpec, tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 
 import msgspec
 
-from core.specs.canary import cells, preset
+from core.specs.canary import preset, with_variants
+from core.specs.canary_cells import cells
 from core.specs.canary_cost import cost
 
 CARD: Any = SimpleNamespace(
@@ -26,6 +27,18 @@ def test_cost_grows_with_runs_and_counts_the_students() -> None:
     assert once.seconds[0] < once.seconds[1]
     apart = cost(plan, CARD, SimpleNamespace(**(vars(CARD) | {"fingerprint": "b"})))
     assert apart.students == 24
+
+
+def test_stages_are_counted_and_their_teachers_answer_too() -> None:
+    plan = msgspec.structs.replace(preset("quick"), variants=("standard",))
+    once, staged = (cost(with_variants(plan, (kind,)), CARD, CARD) for kind in ("standard", "progressive"))
+    assert (once.students, once.later) == (12, 0)
+    assert (staged.students, staged.later) == (21, 9)
+    assert once.seconds is not None
+    assert staged.seconds is not None
+    assert once.seconds[0] < staged.seconds[0] < 3 * once.seconds[0]
+    assert "21 students, 9 of them taught by a student of the stage before, about" in staged.lines()[1]
+    assert "taught by" not in once.lines()[1]
 
 
 def test_a_card_without_a_size_gets_no_time() -> None:

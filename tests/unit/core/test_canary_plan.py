@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import msgspec
 import pytest
@@ -13,19 +15,26 @@ from core.specs import CanarySpec, command_line, decode_spec, encode_spec
 from core.specs.canary import (
     PRESETS,
     CanaryPlan,
+    Init,
+    Progressive,
     canary_sha256,
-    cells,
     check_canaries,
     preset,
     read_canary_plan,
+    with_variants,
     write_canary_plan,
 )
+from core.specs.canary_cells import cells, check_cuts, taught_by, teaches
 
 Change = Callable[[CanaryPlan], CanaryPlan]
 
 
 def changed(**parts: object) -> Change:
     return lambda plan: msgspec.structs.replace(plan, **parts)
+
+
+def staged(*stages: Init, **parts: Any) -> Change:
+    return changed(variants=("progressive",), progressive=Progressive(stages=stages, **parts))
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -61,6 +70,18 @@ def test_probes_are_never_trained_and_answers_are_about_the_target() -> None:
         (lambda p: changed(inits=p.inits * 2)(p), "inits are the same"),
         (lambda p: changed(loss=msgspec.structs.replace(p.loss, kind="reverse_kl"))(p), "no whole distribution"),
         (lambda p: changed(budget=msgspec.structs.replace(p.budget, patience=2))(p), "cannot be compared"),
+        (changed(variants=("standard", "progressive")), "Progressive students need at least two stages"),
+        (staged(Init(drop_layers=4)), "Progressive students need at least two stages"),
+        (
+            staged(Init(drop_layers=4), Init(drop_layers=4)),
+            "Stage 2 .layer_drop-4. is not smaller than the stage before",
+        ),
+        (
+            staged(Init(drop_layers=0), Init(drop_layers=4)),
+            "Stage 1 .layer_drop-0. is not smaller than the given student",
+        ),
+        (staged(Init(build="as_is"), Init(build="as_is")), "Stage 1 .as_is. is not smaller"),
+        (staged(Init(drop_layers=4), Init(build="width_prune", keep_width=0.5)), "not cut alike"),
     ],
 )
 def test_a_plan_that_contradicts_itself_is_refused(change: Change, said: str) -> None:
@@ -94,3 +115,50 @@ def test_every_round_holds_all_arms_and_equal_cells_are_trained_once() -> None:
     assert {cell.arm for cell in shared if cell.variant == "self"} == {"sham", "canary"}
     assert {cell.arm for cell in shared[:6]} == {"clean", "sham", "canary", "direct"}
     assert all(cell.run == 0 for cell in shared[:6])
+
+
+def test_a_plan_without_stages_is_what_it_was_before_there_were_any() -> None:
+    plan = preset("quick")
+    assert b"progressive" not in encode_spec(CanarySpec(teacher="t", student="s", plan=plan))
+    assert b"progressive" not in write_canary_plan(plan)
+    assert with_variants(plan, plan.variants) == plan
+
+
+def test_stages_are_planned_one_after_the_other_and_the_direct_control_once(tmp_path: Path) -> None:
+    plan = with_variants(preset("quick"), ("progressive",))
+    check_canaries(plan)
+    file = tmp_path / "plan.yaml"
+    file.write_bytes(write_canary_plan(plan))
+    assert read_canary_plan(file) == plan
+    assert canary_sha256(plan) != canary_sha256(
+        msgspec.structs.replace(plan, progressive=Progressive(source="previous"))
+    )
+    todo = [cell for cell in cells(plan, one_source=True) if cell.run == 0]
+    assert [cell.key for cell in todo] == [
+        "clean/progressive/layer_drop-4/0",
+        "clean/progressive/layer_drop-8/0",
+        "sham/progressive/layer_drop-4/0",
+        "sham/progressive/layer_drop-8/0",
+        "canary/progressive/layer_drop-4/0",
+        "canary/progressive/layer_drop-8/0",
+        "direct/progressive/layer_drop-8/0",
+    ]
+    assert [taught_by(plan, cell) for cell in todo] == [None, todo[0], None, todo[2], None, todo[4], None]
+    assert [teaches(plan, cell) for cell in todo] == [todo[1], None, todo[3], None, todo[5], None, None]
+    dosed = cells(msgspec.structs.replace(plan, ladder=(0.1,)), one_source=True)
+    assert "canary@0.1/progressive/layer_drop-8/2" in [cell.key for cell in dosed]
+
+
+def test_what_was_cut_before_is_not_cut_again() -> None:
+    assert Init(drop_layers=8).after(Init(drop_layers=3)) == Init(drop_layers=5)
+    narrow = Init(build="width_prune", keep_width=0.5).after(Init(build="width_prune", keep_width=0.8))
+    assert narrow.keep_width == pytest.approx(0.625)
+
+
+def test_a_cut_that_leaves_no_layer_is_refused_before_anything_is_trained() -> None:
+    plan: Any = with_variants(preset("quick"), ("standard", "progressive"))
+    deep, shallow, unknown = (SimpleNamespace(layers=layers) for layers in (30, 8, None))
+    check_cuts(plan, shallow, deep)  # type: ignore[arg-type]
+    check_cuts(plan, deep, unknown)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="The student has 8 layers, so that 8 cannot be dropped"):
+        check_cuts(plan, deep, shallow)  # type: ignore[arg-type]

@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from core.specs.canary import CanaryPlan, Init, preset
-from core.verdicts.canary import Observed, Point, Shown, Trained, judge_canaries, observed
+from core.specs.canary import CanaryPlan, Init, Progressive, preset
+from core.verdicts.canary import Observed, Point, Shown, Trained, cannot_teach, judge_canaries, observed
 from core.verdicts.priors import prior
 
 N = 96
@@ -28,9 +28,12 @@ def shown(source: str, rate: float, copy: int = 0) -> Shown:
     )  # fmt: skip
 
 
-def cell(arm: str, run: int, rate: float, **changes: Any) -> tuple[list[Point], Trained]:
-    common = {"arm": arm, "variant": "standard", "init": "layer_drop-6", "run": run, "share": 0.0}
-    key = f"{arm}/standard/layer_drop-6/{run}"
+def cell(
+    arm: str, run: int, rate: float, kind: tuple[str, str] = ("standard", "layer_drop-6"), **changes: Any
+) -> tuple[list[Point], Trained]:
+    variant, init = kind
+    common = {"arm": arm, "variant": variant, "init": init, "run": run, "share": 0.0}
+    key = f"{arm}/{variant}/{init}/{run}"
 
     def point(step: int, on: int, final: bool) -> Point:
         return Point(
@@ -58,6 +61,31 @@ def experiment(
     for source, rate in ({"clean": 0.0, "sham": 0.0, "canary": 1.0} | (copies or {})).items():
         found.shown.append(shown(source, rate))
     return found
+
+
+def stages(
+    rates: dict[str, tuple[float, float]], runs: int = 10, untaught: dict[tuple[str, int], str] | None = None
+) -> Observed:
+    """Rates at the ends of both stages by arm, and why a run's student of the second was not taught."""
+    found = Observed([], [], [shown("clean", 0.0), shown("sham", 0.0), shown("canary", 1.0)])
+    for run in range(runs):
+        for arm, ends in rates.items():
+            for init, rate in zip(("layer_drop-4", "layer_drop-8"), ends, strict=True):
+                if arm == "direct" and init == "layer_drop-4":
+                    continue
+                points, trained = cell(arm, run, rate, ("progressive", init))
+                why = (untaught or {}).get((arm, run), "") if init == "layer_drop-8" else ""
+                found.points.extend([] if why else points)
+                found.trained.append(msgspec.structs.replace(trained, untaught=why))
+    return found
+
+
+STAGES = {"clean": (0.0, 0.0), "sham": (0.0, 0.0), "canary": (0.5, 0.25), "direct": (1.0, 1.0)}
+
+
+def judged_stages(seen: Observed, source: Any = "student") -> list[dict[str, Any]]:
+    plan = msgspec.structs.replace(made_plan(progressive=Progressive(source=source)), variants=("progressive",))
+    return judge_canaries(plan, seen, one_source=True)
 
 
 def judged(seen: Observed, **changes: Any) -> dict[str, Any]:
@@ -158,6 +186,61 @@ def test_equal_cells_are_read_where_they_were_trained() -> None:
     assert own["direct_lift"] == standard["direct_lift"] == 1.0
     assert own["variant"] == "self"
     assert own["verdict"] == "attenuated"
+
+
+def test_each_stage_has_a_row_of_its_own_beside_the_planted_copy() -> None:
+    first, second = judged_stages(stages(STAGES))
+    assert [(row["stage"], row["stages"], row["init"]) for row in (first, second)] == [
+        (1, 2, "layer_drop-4"),
+        (2, 2, "layer_drop-8"),
+    ]
+    assert first["sentence"].startswith(
+        "rare-trigger in progressive students, stage 1 of 2 (layer_drop-4): survival 0.50 ["
+    )
+    assert [row["survival"]["value"] for row in (first, second)] == [0.5, 0.25], "both of the copy's own lift"
+    assert [row["verdict"] for row in (first, second)] == ["attenuated", "attenuated"]
+    assert [row["step_0"]["value"] for row in (first, second)] == [0.0, 0.0]
+    assert [row["direct_lift"] for row in (first, second)] == [1.0, 1.0], "trained once, at the last size"
+    standard = judged(experiment())
+    assert (standard["stage"], standard["stages"], standard["students"]) == (None, None, "standard students")
+
+
+def test_a_null_of_a_stage_needs_the_direct_control_of_the_last_size() -> None:
+    rows = judged_stages(stages(STAGES | {"canary": (0.0, 0.0), "direct": (0.2, 0.2)}))
+    assert all("could not have been learned" in row["sentence"] for row in rows)
+    gone = judged_stages(stages(STAGES | {"canary": (0.5, 0.0)}))
+    assert [row["verdict"] for row in gone] == ["attenuated", "removed"]
+
+
+def test_a_stage_that_did_not_learn_voids_the_stages_after_it() -> None:
+    gates = preset("standard").gates
+    _, bad = cell("canary", 3, 0.5, ("progressive", "layer_drop-4"), kl_after=1.9, agreement=0.2)
+    why = cannot_teach(bad, 1, gates)
+    assert why == "stage 1 of it is void: the student did not learn: KL 2.00 to 1.90 nats a token, agreement 20%"
+    later = msgspec.structs.replace(bad, untaught=why)
+    assert cannot_teach(later, 2, gates) == why, "what was void first is said at every later stage"
+    assert cannot_teach(cell("canary", 3, 0.5)[1], 1, gates) == ""
+
+    first, second = judged_stages(stages(STAGES, untaught={("canary", 3): why}))
+    assert (first["runs"], first["void_runs"]) == (10, [])
+    assert (second["runs"], second["void_runs"]) == (9, [f"run 4: {why}"])
+    assert second["verdict"] == "attenuated"
+    first, second = judged_stages(stages(STAGES, runs=2, untaught={("canary", 0): why, ("canary", 1): why}))
+    assert first["void"] == []
+    assert second["void"] == [f"run 1: {why}", f"run 2: {why}"]
+    assert "stage 2 of 2 (layer_drop-8): VOID, run 1: stage 1 of it is void" in second["sentence"]
+    _, second = judged_stages(stages(STAGES, runs=1, untaught={("sham", 0): why}))
+    assert second["void"] == [f"no sham student was taught: {why}"]
+
+
+def test_priors_of_later_stages_are_products_where_each_starts_from_an_independent_base() -> None:
+    first, second = judged_stages(stages(STAGES))
+    assert (first["prior"]["value"], first["prior"]["low"]) == (0.02, 0.0)
+    assert (second["prior"]["value"], second["prior"]["low"]) == (0.0004, None)
+    assert second["prior"]["note"].endswith("not measured; the product of 2 stages")
+    first, second = judged_stages(stages(STAGES), source="previous")
+    assert first["prior"]["value"] == 0.02
+    assert second["prior"] is None
 
 
 def test_items_are_read_back_as_they_were_written_and_others_left_out() -> None:
