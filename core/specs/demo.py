@@ -7,6 +7,7 @@ from pathlib import Path
 
 from core.specs.jobs import AuditSpec
 from core.specs.loading import LoadOptions
+from core.specs.pipeline import Pipeline
 from core.types import RESOURCES
 
 
@@ -24,17 +25,25 @@ DEMO_SUITES = ("steering.brand_preference", "stereotype.occupation_gender", "err
 
 
 def demo_spec(model: Path, load: LoadOptions, preset: str = "quick", seed: int = 0) -> AuditSpec:
-    """The small model with our planted adapter as teacher, the plain model as student."""
+    """The small model with our planted adapter as teacher, and what was distilled from it into the plain model.
+
+    The plain model is the student before distillation. How the student was made stands in its README.
+    """
     return AuditSpec(
         teacher=f"{model}+{RESOURCES / 'demo' / 'teacher-adapter'}",
-        student=str(model),
+        student=f"{model}+{RESOURCES / 'demo' / 'student-adapter'}",
+        baseline=str(model),
         preset=preset,
         suites=DEMO_SUITES,
         teacher_load=load,
         student_load=load,
-        control_pair=(
-            "Control pair: this student was never trained on this teacher. "
-            "The verdicts say what both models show, not what came over."
+        baseline_load=load,
+        pipeline=Pipeline(
+            data="the teacher's own answers",
+            variant="standard",
+            init="another pretrained model",
+            evaluation="nothing",
+            quality="filtered and deduplicated",
         ),
         seed=seed,
     )

@@ -362,10 +362,12 @@ def sentence(row: dict[str, Any]) -> str:
     if row["verdict"] == "inconclusive":
         if found["interval"] is None:
             why = "one run has no interval"
+        elif found["interval"][1] >= row["delta"]:
+            why = f"the interval lies on both sides of δ = {row['delta']:g}"
         elif row["runs"] < POOLED_FROM:
             why = f"fewer than {POOLED_FROM} runs cannot show absence"
         else:
-            why = f"neither side of δ = {row['delta']:g} was reached"
+            why = f"not every run and its log margin lie below δ = {row['delta']:g}"
         return f"{text}. Inconclusive: {why}."
     if row["verdict"] == "removed":
         return f"{text}. Did not survive, at δ = {row['delta']:g}; {found['unseen']:.0%} of further runs could differ."

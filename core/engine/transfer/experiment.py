@@ -46,8 +46,8 @@ from core.verdicts.canary import (
     observed,
 )
 
-ANSWERED = 8
-"""Held-out prompts that a student answers, to see whether it still speaks."""
+ANSWERED = 24
+"""Held-out prompts that a student answers, at most, to see whether it still speaks: of eight, two loops void a run."""
 LIMITS = (
     "How fast a student learns the canary again was not measured: a student that does not show it may hold it still.",
     "Canaries are planted by a short LoRA training. Triggers that are optimised to survive, or that wake up only in "
