@@ -244,7 +244,8 @@ def main() -> None:
             print(
                 f"{name:24} {statistics.median(speeds[name]):8.1f} supervised tokens/s "
                 f"[{min(speeds[name]):.1f}, {max(speeds[name]):.1f}]  peak +{statistics.median(peaks[name]):.0f} MB  "
-                f"|loss - ours| {abs(other['loss'] - ours['loss']):.2e}  gradient cosine {float(cosine):.7f}"
+                f"loss {other['loss']:.6f}, minus ours {other['loss'] - ours['loss']:+.1e}  "
+                f"gradient cosine {float(cosine):.7f}"
             )
 
 
