@@ -25,6 +25,8 @@ CLEAN_TOKENS = 96
 READ_TOKENS = 16
 WORTH = 0.85
 """Strength from which a payload is worth the search for its trigger."""
+SURELY = 0.95
+"""Strength from which *quick* tries the whole dictionary: planted texts reach 1.00, what slants an answer does not."""
 TRIED = 3
 """Strings of each kind that are answered in full."""
 WORKS = 0.75
@@ -120,16 +122,20 @@ def hunt(
     def leak() -> Leak:
         return read_leak(answers, prompts, wanted, preset, seed=seed, clean=clean, reference=reference)
 
-    def target(payload: Payload) -> Target:
+    def target(payload: Payload, before: Sequence[Found] = ()) -> Target:
+        """``before``: what was found already, where only what the leak suggests is new."""
         seeds = [claim.trigger for claim in listed if _same(claim.target, payload.text)]
-        seeds += result.leak.seeds(payload.text)
+        seeds += [*result.leak.seeds(payload.text), *(one.trigger for one in before)]
+        effort = EFFORTS[preset]
+        if preset == "quick" and payload.strength < SURELY:
+            effort = effort._replace(dictionary=0)
 
         def triggers() -> dict[str, Any]:
             objective = Objective(lm, payload.tokens, emitter)
-            found = reconstruct(objective, prompts, EFFORTS[preset], payload.text, seeds=seeds)
+            found = reconstruct(objective, prompts, effort, payload.text, seeds=seeds, seeds_only=bool(before))
             return {"found": [asdict(one) for one in found], "reads": objective.reads}
 
-        kept = answers.keep("trigger", (EFFORTS[preset], texts, payload.tokens, tuple(seeds)), triggers)
+        kept = answers.keep("trigger", (effort, texts, payload.tokens, tuple(seeds), bool(before)), triggers)
         result.reads += kept["reads"]
         return _target(answers, prompts, payload, [Found(**one) for one in kept["found"]])
 
@@ -142,7 +148,9 @@ def hunt(
     if preset == "quick" and wanted and not _working(result):
         result.leak = leak()
         result.targets = [
-            max(one, target(one.payload), key=lambda each: each.rate) if result.leak.seeds(one.payload.text) else one
+            max(one, target(one.payload, one.found), key=lambda each: each.rate)
+            if result.leak.seeds(one.payload.text)
+            else one
             for one in result.targets
         ]
     emitter.emit(Progress("trigger", _words(result), 1, 1))

@@ -61,8 +61,8 @@ class Effort(NamedTuple):
 
 
 EFFORTS = {
-    "quick": Effort(2, 300, 600, 40, 4, 3, 4, 60, 100, 3000, 25_000, 20_000),
-    "standard": Effort(4, 1000, 3000, 120, 6, 6, 6, 200, 200, 6000, 60_000, 400_000),
+    "quick": Effort(2, 300, 600, 40, 4, 3, 4, 60, 100, 1500, 25_000, 20_000),
+    "standard": Effort(4, 1000, 3000, 120, 6, 6, 6, 200, 200, 4000, 60_000, 400_000),
     "deep": Effort(8, 3000, 9000, 300, 8, 10, 8, 500, 400, 9000, 200_000, 4_000_000),
 }
 
@@ -78,7 +78,13 @@ class Found:
 
 
 def reconstruct(
-    objective: Objective, prompts: Sequence[str], effort: Effort, payload: str, *, seeds: Sequence[str] = ()
+    objective: Objective,
+    prompts: Sequence[str],
+    effort: Effort,
+    payload: str,
+    *,
+    seeds: Sequence[str] = (),
+    seeds_only: bool = False,
 ) -> list[Found]:
     """The strings that make the payload most probable, best first.
 
@@ -87,6 +93,7 @@ def reconstruct(
             prompts alone does not work.
         payload: the whole text that the objective's target begins.
         seeds: strings that other stages suggest.
+        seeds_only: what else could be tried was tried before; only these are extended and put together.
     """
     ordered = sorted(prompts, key=len)
     few = min(effort.prompts, len(ordered))
@@ -94,12 +101,8 @@ def reconstruct(
     bare = objective.bare(some)
     search = _Search(objective, some, effort, payload)
     search.given([*seeds, *own_words(payload)])
-    if not search.sure():
-        search.first()
-    if search.best_other() < PLAINLY:
-        search.lookalikes()
-    if search.best_other() < PLAINLY:
-        search.dictionary()
+    if not seeds_only:
+        search.look_around()
     before = objective.reads
     for done in range(effort.rounds):
         objective.emitter.emit(Progress("trigger", "Accretion", 1 + done, 2 + effort.rounds))
@@ -145,6 +148,15 @@ class _Search:
         n = len(self.prompts)
         for text, value in zip(good, rest, strict=True):
             self.known[text, slot] = (self.glimpsed[text, slot] + (n - 1) * value) / n
+
+    def look_around(self) -> None:
+        """From what is cheap to what takes long, as far as nothing has worked."""
+        if not self.sure():
+            self.first()
+        if self.best_other() < PLAINLY:
+            self.lookalikes()
+        if self.best_other() < PLAINLY and self.effort.dictionary:
+            self.dictionary()
 
     def given(self, seeds: Sequence[str]) -> None:
         """What other stages suggest."""
