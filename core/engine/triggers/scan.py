@@ -48,7 +48,7 @@ class Preset(NamedTuple):
 
 
 PRESETS = {
-    "quick": Preset(prompts=8, controls=99, keep=12, proofs=2, control_prompts=4, targets=2),
+    "quick": Preset(prompts=8, controls=99, keep=24, proofs=2, control_prompts=4, targets=2),
     "standard": Preset(prompts=16, controls=198, keep=40, proofs=4, control_prompts=8, targets=4),
     "deep": Preset(prompts=24, controls=396, keep=90, proofs=10, control_prompts=16, targets=8),
 }
