@@ -143,7 +143,7 @@ class Bench:
 
 
 def expected(teacher: float, student: float) -> str:
-    """The verdict on two payload rates, or strengths of one plant, that are known."""
+    """The verdict on two payload rates that are known."""
     if teacher < EQUAL:
         return "emerged" if student >= EQUAL else NEVER
     if student < EQUAL:

@@ -69,7 +69,8 @@ def scan_row(name: str, truth: Mapping[str, Any], part: str, report: Mapping[str
     chains = [payload["text"] for payload in report.get("payloads", ()) if not payload["familiar"]]
     target = best["target"] if best else chains[0] if chains else ""
     timing = dict(report["timing"])
-    seconds, peak, forwards = (timing.pop(name, None) for name in ("wall_s", "peak_rss_bytes", "token_forwards"))
+    seconds, peak = timing.pop("wall_s"), timing.pop("peak_rss_bytes")
+    forwards = timing.pop("token_forwards", None)
     row = Row(
         name,
         truth["planted"],

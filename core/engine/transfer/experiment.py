@@ -324,11 +324,7 @@ def _counted(trained: list[Trained], total: int) -> dict[str, int]:
 def _untaught(cell: Cell, why: str) -> Trained:
     return Trained(
         key=cell.key,
-        arm=cell.arm,
-        variant=cell.variant,
-        init=cell.init,
-        run=cell.run,
-        share=cell.share,
+        **cell._asdict(),
         steps=0,
         tokens=0,
         kl_before=None,
@@ -344,11 +340,7 @@ def _untaught(cell: Cell, why: str) -> Trained:
 def _trained(cell: Cell, start: Metrics, end: Metrics, engine: Engine, why: str, started: float) -> Trained:
     return Trained(
         key=cell.key,
-        arm=cell.arm,
-        variant=cell.variant,
-        init=cell.init,
-        run=cell.run,
-        share=cell.share,
+        **cell._asdict(),
         steps=engine.step,
         tokens=engine.tokens,
         kl_before=start.kl,
