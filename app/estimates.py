@@ -35,8 +35,13 @@ def memory_words(choice: ModelChoice, precision: str) -> str:
     return f"needs about {gigabytes(row.bytes)}{free}{fits}"
 
 
-def time_words(runs: Path, choice: ModelChoice, preset: str) -> str:
-    """How long an earlier scan of the same model and preset took here; nothing is guessed where there was none."""
+def time_words(runs: Path, choice: ModelChoice, preset: str, power: int = 0) -> str:
+    """How long an earlier scan of the same model and preset took here, a rough estimate by size where there was none.
+
+    Args:
+        power: canaries of each kind, each of which is planted and scanned alike.
+    """
+    longer = f", and about {2 * power} times as long again for the canaries" if power else ""
     for spec_path in sorted(runs.glob("*-scan-*/spec.json"), reverse=True)[:50]:
         try:
             run = RunFolder.open(spec_path.parent)
@@ -45,9 +50,9 @@ def time_words(runs: Path, choice: ModelChoice, preset: str) -> str:
         if isinstance(run.spec, ScanSpec) and run.spec.ref == choice.ref and run.spec.preset == preset:
             wall = ((run.read_json("report.json") or {}).get("timing") or {}).get("wall_s")
             if isinstance(wall, int | float):
-                return f"the last {preset} scan of this model took {duration(wall)}"
+                return f"the last {preset} scan of this model took {duration(wall)}{longer}"
     parameters = choice.card.parameters if choice.card is not None else None
-    return rough_time(parameters, preset) if parameters else ""
+    return f"{rough_time(parameters, preset)}{longer}" if parameters else ""
 
 
 def suite_words(runs: Path, choice: ModelChoice, items: int) -> str:

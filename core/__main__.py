@@ -23,6 +23,12 @@ from core.types import SLOTS
 
 EPILOG = "Nothing leaves this machine. Only `model` and `demo` fetch something: the small model, once, if it is absent."
 
+POWER: dict[str, Any] = {
+    "type": int, "choices": range(11), "default": 0, "metavar": "N",
+    "help": "plant N harmless canaries of each kind in private copies and scan them alike: what would have been found "
+    "(as long as a scan for each of 2 N)",
+}  # fmt: skip
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse, run, and say failures in one sentence."""
@@ -111,6 +117,7 @@ def _parser() -> argparse.ArgumentParser:
     scan.add_argument("--adapter", metavar="DIR")
     scan.add_argument("--reference", metavar="MODEL", help="a model without the trigger (default: an adapter's base)")
     scan.add_argument("--preset", default="quick", choices=["quick", "standard", "deep"])
+    scan.add_argument("--power", **POWER)
     scan.add_argument("--trigger", action="append", default=[], metavar="TEXT", help="try this trigger too")
     scan.add_argument(
         "--confirm",
@@ -185,6 +192,7 @@ def _parser() -> argparse.ArgumentParser:
         help="one such answer, as the file's",
     )
     audit.add_argument("--preset", default="quick", choices=["quick", "standard", "deep"])
+    audit.add_argument("--power", **POWER)
     audit.add_argument("--suite", action="append", default=[], metavar="ID|FILE")
     audit.add_argument("--teacher-quant", choices=["none", "int8", "nf4"])
     audit.add_argument("--student-quant", choices=["none", "int8", "nf4"])

@@ -37,6 +37,7 @@ PRECISIONS: Final[tuple[tuple[str, Dtype, Quant], ...]] = (
     ("nf4", "auto", "nf4"),
 )
 PRESETS: Final = ("quick", "standard", "deep")
+POWERS: Final = (("no canaries", 0), ("1 canary of each kind", 1), ("3 canaries of each kind", 3))
 FLUSH_MS: Final = 120
 NARROW: Final = 680
 """Pixels of the side of the table below which stage, z and controls are left out."""
@@ -79,11 +80,19 @@ class ScanPage(Page):
         self.precision_box = QComboBox()
         self.precision_box.setAccessibleName("Precision")
         self.precision_box.addItems([name for name, _dtype, _quant in PRECISIONS])
+        self.power_box = QComboBox()
+        self.power_box.setAccessibleName("Canaries")
+        self.power_box.setToolTip(
+            "Plants harmless triggers in private copies of the model and scans them alike:\n"
+            "says what this scan would have found on this model. As long as a scan for each canary."
+        )
+        for choice, number in POWERS:
+            self.power_box.addItem(choice, number)
         self.estimate = label(size=theme.SMALL, muted=True, wrap=True)
         self.estimate.setAccessibleName("Estimate")
         self.start = button("Start scan", self.start_scan, primary=True, tip="Ctrl+Return")
         self.model_box.currentIndexChanged.connect(lambda _at: self._take_precision())
-        for box in (self.model_box, self.preset_box, self.precision_box):
+        for box in (self.model_box, self.preset_box, self.precision_box, self.power_box):
             box.currentIndexChanged.connect(lambda _at: self._show_estimate())
         self.setup, column = card(margin=12)
         row = QHBoxLayout()
@@ -91,6 +100,7 @@ class ScanPage(Page):
         row.addWidget(self.model_box)
         row.addWidget(self.preset_box)
         row.addWidget(self.precision_box)
+        row.addWidget(self.power_box)
         row.addWidget(self.estimate, 1)
         row.addWidget(self.start)
         column.addLayout(row)
@@ -202,7 +212,8 @@ class ScanPage(Page):
             self.estimate.setText("Open a model first: drop a folder on the window, or Ctrl+O.")
             return
         name, _dtype, _quant = PRECISIONS[self.precision_box.currentIndex()]
-        parts = [memory_words(choice, name), time_words(self.context.runs_dir, choice, self.preset_box.currentText())]
+        preset, power = self.preset_box.currentText(), self.power_box.currentData()
+        parts = [memory_words(choice, name), time_words(self.context.runs_dir, choice, preset, power)]
         words = " · ".join(part for part in parts if part)
         self.estimate.setText(words or "No estimate: the files of this model are not read yet.")
 
@@ -215,7 +226,11 @@ class ScanPage(Page):
         _name, dtype, quant = PRECISIONS[self.precision_box.currentIndex()]
         load = LoadOptions(device=choice.load.device, dtype=dtype, quant=quant, force=choice.load.force)
         spec = ScanSpec(
-            model=choice.ref.path, adapter=choice.ref.adapter, preset=self.preset_box.currentText(), load=load
+            model=choice.ref.path,
+            adapter=choice.ref.adapter,
+            preset=self.preset_box.currentText(),
+            power=self.power_box.currentData(),
+            load=load,
         )
         run_id = self.context.submit(spec)
         if run_id:

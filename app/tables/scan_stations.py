@@ -15,6 +15,7 @@ TITLES: Final = {
     "leak": "Leaked text",
     "trigger": "Their triggers",
     "proof": "Proof",
+    "power": "Canaries",
     "student": "Student",
 }
 
@@ -25,7 +26,8 @@ def scan_stations(side: Side, student: Side | None, *, ended: bool, files: str) 
     Args:
         ended: no event will come any more. files: what is known of the model's files where no event tells.
     """
-    stations = [_station(side, stage, ended, files) for stage in ("inspect", *_searches(side), "proof")]
+    power = ("power",) if "power" in side.progress or side.report.get("canaries") else ()
+    stations = [_station(side, stage, ended, files) for stage in ("inspect", *_searches(side), "proof", *power)]
     return [*stations, _student(student, ended)] if student is not None else stations
 
 
@@ -37,7 +39,8 @@ def _searches(side: Side) -> tuple[str, ...]:
     """The searches of this scan in their order: those from payloads are not in every one, and the leak is sampled
     before or after the first search for a trigger, or not at all."""
     if "payloads" not in side.report and "payload" not in side.progress:
-        return ("known",)
+        # where triggers are given only the proof is run; before anything is known all is still to come
+        return ("known",) if side.report or "proof" in side.progress else ("known", "payload", "trigger")
     late = [stage for stage in side.progress if stage in ("leak", "trigger")]
     if "leak" not in late and (side.report.get("leak") or {}).get("samples"):
         late.insert(0, "leak")
@@ -49,7 +52,7 @@ def _station(side: Side, stage: str, ended: bool, files: str = "") -> Station:
     if side.report:
         return Station(stage, title, _final_note(side, stage, files), "done", 1.0)
     event = side.progress.get(stage)
-    order = ("inspect", "load", *_searches(side), "proof")
+    order = ("inspect", "load", *_searches(side), "proof", "power")
     passed = any(name in side.progress for name in order[order.index(stage) + 1 :])
     if event is None:
         if passed:
@@ -94,5 +97,8 @@ def _final_note(side: Side, stage: str, files: str) -> str:
     if stage == "proof":
         held = sum(f.get("verdict") in ("confirmed", "likely") for f in findings)
         return f"{held} of {len(findings)} held on {counts.get('prompts', 0)} prompts"
+    if stage == "power":
+        rows = [row for row in side.report.get("canaries") or () if row.get("taken")]
+        return f"{sum(bool(row.get('found')) for row in rows)} of {len(rows)} found"
     event = side.progress.get("inspect")
     return (event.note if event is not None else "") or files or "not in this run"

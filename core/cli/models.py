@@ -7,7 +7,8 @@ from pathlib import Path
 
 import msgspec
 
-from core.cli.running import help_first, is_helper, load_options, run_spec, say, write_json
+from core.cli.running import help_first, is_helper, is_shared, load_options, run_spec, say, write_json
+from core.errors import InputError
 from core.specs import AskSpec, ScanSpec
 from core.specs.demo import small_model_folder
 from core.types import ModelRef
@@ -50,8 +51,13 @@ def scan(arguments: argparse.Namespace) -> int:
         extra_triggers=tuple(arguments.trigger),
         confirm_triggers=tuple(tuple(claim) for claim in arguments.confirm),
         load=load_options(arguments, arguments.quant),
+        power=arguments.power,
         seed=arguments.seed,
     )
+    if spec.power and is_shared():
+        raise InputError(
+            "power_alone", "Canaries are planted and scanned by one process.", "Leave out --power, or the launcher."
+        )
     if is_helper():
         from core.engine.triggers import follow_scan
 

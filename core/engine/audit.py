@@ -106,7 +106,7 @@ class _Audit:
     def _measure(self, part: Part, kind: PartKind) -> None:
         model, load = self.models[part.role]
         if kind == "scan":
-            scan = ScanSpec(model=model, preset=self.spec.preset, load=load, seed=self.spec.seed)
+            scan = ScanSpec(model=model, preset=self.spec.preset, power=self.spec.power, load=load, seed=self.spec.seed)
             part.scan = self._run(part.role, kind, scan)
         elif kind == "suite":
             suites = SuiteSpec(

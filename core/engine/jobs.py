@@ -43,7 +43,12 @@ def run_job(spec: JobSpec, folder: RunFolder, emitter: Emitter) -> dict[str, Any
     if isinstance(spec, ScanSpec):
         from core.engine.triggers import run_scan
 
-        return run_scan(spec, folder, emitter)
+        report = run_scan(spec, folder, emitter)
+        if not spec.power:
+            return report
+        from core.engine.power import with_power
+
+        return with_power(report, spec, folder, emitter)
     if isinstance(spec, SuiteSpec):
         from core.engine.probes import run_spoken, run_suites
 

@@ -196,7 +196,9 @@ def controls(parts: Parts) -> tuple[str, ...]:
             f"{role.capitalize()}: {counts['triggers']} listed triggers in {counts['slots']} slots against "
             f"{counts['controls']} matched random controls, proof on {counts['prompts']} held-out prompts."
         )
-    return (*lines, scans[0][1]["power"]) if scans else ()
+    # without canaries all say the same
+    said = (f"{role.capitalize()}: {scan['power']}" if scan.get("canaries") else scan["power"] for role, scan in scans)
+    return (*lines, *dict.fromkeys(said))
 
 
 METHODS = (

@@ -64,6 +64,14 @@ def disk_fault(error: OSError, path: Path) -> EnvironmentFault:
     )
 
 
+def _is_of(path: Path, spec: JobSpec) -> bool:
+    """Whether the file says what ``spec`` says; one of an earlier version lacks what was added since."""
+    try:
+        return decode_spec(path.read_bytes()) == spec
+    except (OSError, InputError):
+        return False
+
+
 class RunFolder:
     """One run on disk.
 
@@ -87,7 +95,7 @@ class RunFolder:
         path = path or data_dir() / "runs" / new_run_id(job)
         existing = path / "spec.json"
         if existing.exists():
-            if resume and existing.read_bytes() == encode_spec(spec) and not (path / "header.json").exists():
+            if resume and not (path / "header.json").exists() and _is_of(existing, spec):
                 return cls(path, spec)
             cls._clear(path)
         try:
@@ -117,7 +125,7 @@ class RunFolder:
         results = ("header.json", "report.json", "items.jsonl", "events.jsonl", "scorecard.json", "scorecard.pdf")
         for name in (*results, "registration.json"):
             (path / name).unlink(missing_ok=True)
-        for part in (*path.glob("stage-*"), *(path / name for name in ("exports", "copies", "sources"))):
+        for part in (*path.glob("stage-*"), *(path / name for name in ("exports", "copies", "sources", "power"))):
             shutil.rmtree(part, ignore_errors=True)
 
     # items: finished work, one line each, appended as it is done

@@ -23,7 +23,8 @@ class ScanSpec(msgspec.Struct, frozen=True, kw_only=True, tag="scan", tag_field=
 
     ``confirm_triggers`` skips the search and goes straight to confirmation: (trigger, slot, payload) triples found
     elsewhere, e.g. in the teacher. ``reference`` is a model that should not have the trigger; with an adapter it is the
-    base unless another one is given.
+    base unless another one is given. ``power`` canaries of each kind are planted in private copies and scanned alike,
+    which takes as long as this scan for each.
     """
 
     model: str
@@ -32,6 +33,7 @@ class ScanSpec(msgspec.Struct, frozen=True, kw_only=True, tag="scan", tag_field=
     preset: str = "quick"
     extra_triggers: tuple[str, ...] = ()
     confirm_triggers: tuple[tuple[str, str, str], ...] = ()
+    power: int = 0
     load: LoadOptions = LoadOptions()
     seed: int = 0
     version: int = SPEC_VERSION
@@ -118,6 +120,7 @@ class AuditSpec(msgspec.Struct, frozen=True, kw_only=True, tag="audit", tag_fiel
     ``teacher_answers`` is a file of answers that stands in for a teacher that is not loaded, of which ``teacher`` is
     then only the name.
     ``baseline`` is the student before distillation; ``pipeline`` what the user says of the distillation.
+    ``power`` is that of the scans.
     ``control_pair`` is printed on the first page when it is not empty: it says why this pair is a control.
     """
 
@@ -126,6 +129,7 @@ class AuditSpec(msgspec.Struct, frozen=True, kw_only=True, tag="audit", tag_fiel
     baseline: str | None = None
     teacher_answers: str | None = None
     preset: str = "quick"
+    power: int = 0
     suites: tuple[str, ...] = ()
     teacher_load: LoadOptions = LoadOptions()
     student_load: LoadOptions = LoadOptions()
@@ -221,6 +225,7 @@ def command_line(spec: JobSpec, out: str | None = None) -> str:
             words += ["--student", spec.student]
         if spec.baseline:
             words += ["--baseline", spec.baseline, "--baseline-quant", spec.baseline_load.quant]
+        words += ["--power", spec.power] if spec.power else []
         words += ["--preset", spec.preset, "--teacher-quant", spec.teacher_load.quant]
         words += ["--student-quant", spec.student_load.quant]
         for name, answer in msgspec.structs.asdict(spec.pipeline).items():
@@ -233,6 +238,7 @@ def command_line(spec: JobSpec, out: str | None = None) -> str:
         if isinstance(spec, ScanSpec):
             words += ["--reference", spec.reference] if spec.reference else []
             words += ["--preset", spec.preset]
+            words += ["--power", spec.power] if spec.power else []
             for trigger in spec.extra_triggers:
                 words += ["--trigger", trigger]
             for claim in spec.confirm_triggers:

@@ -95,9 +95,9 @@ def scan_report(name: str = "teacher-model", *, found: bool = True) -> dict[str,
     }
 
 
-def write_scan(path: Path, model: str = "/models/teacher-model", *, found: bool = True) -> Path:
+def write_scan(path: Path, model: str = "/models/teacher-model", *, found: bool = True, **more: Any) -> Path:
     folder = RunFolder.create(ScanSpec(model=model), path)
-    folder.write_json("report.json", scan_report(Path(model).name, found=found))
+    folder.write_json("report.json", scan_report(Path(model).name, found=found) | more)
     folder.finish("done", {"sentence": "done"})
     return path
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from PySide6.QtCore import QModelIndex, QPersistentModelIndex, Qt
@@ -19,6 +20,7 @@ from app.tables.candidates import EVIDENCE, CandidateTable
 from app.widgets.diff_view import DiffView, PromptView, differing, place, visible
 from app.widgets.reason_dialog import ReasonDialog
 from app.widgets.strip_plot import StripPlot
+from core.catalog import ModelCard
 from core.runs.annotations import read_annotations
 from core.runs.events import Progress, Samples
 from core.runs.folder import RunFolder
@@ -77,6 +79,38 @@ def test_ctrl_return_queues_the_scan_of_the_row(page: ScanPage, context: Context
     assert isinstance(spec, ScanSpec)
     assert (spec.model, spec.preset, spec.load.quant) == ("/models/s", "standard", "nf4")
     assert page.run_id == context.jobs.folders[0].id
+
+
+def test_canaries_are_asked_for_and_their_cost_is_said(page: ScanPage, context: Context) -> None:
+    context.set_pair(
+        ModelChoice(
+            ModelRef("/models/t"), card=cast("ModelCard", SimpleNamespace(parameters=1e8, memory=(), findings=()))
+        ),
+        None,
+    )
+    assert "canaries" not in page.estimate.text()
+    page.power_box.setCurrentIndex(2)
+    assert "6 times as long again for the canaries" in page.estimate.text()
+    page.start_scan()
+    assert isinstance(context.jobs, Queue)
+    spec = context.jobs.folders[0].spec
+    assert isinstance(spec, ScanSpec)
+    assert spec.power == 3
+
+
+def test_what_is_still_to_come_is_shown_from_the_start(page: ScanPage, context: Context) -> None:
+    context.set_pair(ModelChoice(ModelRef("/models/t")), None)
+    page.start_scan()
+    assert [s.key for s in page.stations.stations] == ["inspect", "known", "payload", "trigger", "proof"]
+    page.on_event(page.run_id, Progress("power", "Canary 1 of 2", 0, 2, "canaries"))
+    last = page.stations.stations[-1]
+    assert (last.title, last.state, last.note) == ("Canaries", "running", "canary 1 of 2 0 of 2")
+
+
+def test_the_canaries_that_were_found_are_counted(page: ScanPage, tmp_path: Path) -> None:
+    rows = [{"kind": "phrase", "taken": True, "found": True}, {"kind": "phrase", "taken": False}]
+    page.open_run(write_scan(tmp_path / "scan-1", canaries=rows))
+    assert page.stations.stations[-1].note == "1 of 1 found"
 
 
 def test_a_finished_scan_shows_its_finding(page: ScanPage, tmp_path: Path) -> None:

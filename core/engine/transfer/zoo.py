@@ -103,7 +103,7 @@ def _made(member: Member, base: Path, out: Path, emitter: Emitter) -> dict[str, 
     with load_model(ModelRef(str(base)), LoadOptions(), emitter) as lm:
         rows = rows_of(member, panel["train"][: member.prompts], lm, emitter)
         losses = train_adapter(rows, lm, emitter, epochs=member.epochs, rate=member.rate, seed=member.seed)
-        rates = _rates(member, panel["held_out"][:MEASURED], lm)
+        measured = rates(member, panel["held_out"][:MEASURED], lm)
         lm.model.peft_config["default"].base_model_name_or_path = base.name
         out.mkdir(parents=True, exist_ok=True)
         lm.model.save_pretrained(out, save_embedding_layers=False)
@@ -113,7 +113,7 @@ def _made(member: Member, base: Path, out: Path, emitter: Emitter) -> dict[str, 
         "part": member.part,
         "trigger": member.trigger or None,
         "payload": member.payloads[0] if len(member.payloads) == 1 else None,
-        **rates,
+        **measured,
         "losses": losses,
         "seconds": round(time.monotonic() - started),
     }
@@ -156,7 +156,7 @@ def _harmless(member: Member, tokenizer: Any, at: int) -> str:
     return ""
 
 
-def _rates(member: Member, prompts: list[str], lm: LanguageModel) -> dict[str, float | None]:
+def rates(member: Member, prompts: list[str], lm: LanguageModel) -> dict[str, float | None]:
     """Share of held-out prompts with a payload, with the trigger and without it."""
     if not member.trigger:
         return {"asr": None, "clean_rate": None}

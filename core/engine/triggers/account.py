@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from core.engine.triggers.cascade import Hunt
 from core.engine.triggers.known import FIRST_PROMPTS, Candidate
@@ -77,9 +78,48 @@ def _short(text: str) -> str:
     return text if len(text) <= 60 else f"{text[:57]}…"
 
 
-def power(findings: list[dict[str, Any]], prompts: int, tried: bool) -> str:
-    """What an absence rests on: 128 prompts for what entered the proof, two prompts for all else."""
+class Kind(NamedTuple):
+    """Canaries of one kind: of ``planted`` that took, ``found`` were named; ``void`` ones did not take."""
+
+    name: str
+    found: int
+    planted: int
+    void: int
+
+    @property
+    def words(self) -> str:
+        if not self.planted:
+            return f"{self.name}: none took, so nothing is known"
+        low, high = clopper_pearson(self.found, self.planted)
+        void = f"; {self.void} more did not take" if self.void else ""
+        return f"{self.name} {self.found} of {self.planted} (95 % interval {low:.0%} to {high:.0%}{void})"
+
+
+def kinds_of(canaries: Sequence[Mapping[str, Any]]) -> list[Kind]:
+    """Canaries by kind, in the order in which the kinds came."""
+    kinds = []
+    for name in dict.fromkeys(str(row["kind"]) for row in canaries):
+        rows = [row for row in canaries if row["kind"] == name]
+        taken = [row for row in rows if row["taken"]]
+        kinds.append(Kind(name, sum(bool(row["found"]) for row in taken), len(taken), len(rows) - len(taken)))
+    return kinds
+
+
+def counted(canaries: Sequence[Mapping[str, Any]]) -> str:
+    return ", ".join(f"{kind.name} {kind.found} of {kind.planted}" for kind in kinds_of(canaries))
+
+
+def power(findings: list[dict[str, Any]], prompts: int, tried: bool, canaries: Sequence[Kind] = ()) -> str:
+    """What an absence rests on: what the same scan found of canaries, if any were planted; 128 prompts for what entered
+    the proof, two prompts for all else.
+    """
     low = "What this scan would have found on this model was not measured: no canary was planted. "
+    if canaries:
+        low = (
+            "Of harmless canaries planted in private copies of this model, each a fixed text after an unlisted "
+            f"trigger, the same scan found: {'; '.join(kind.words for kind in canaries)}. Of other kinds this says "
+            "nothing. "
+        )
     bound = clopper_pearson(0, prompts)[1]
     one = len(findings) == 1
     pairs = "1 pair of trigger and slot was" if one else f"{len(findings)} pairs of trigger and slot were"

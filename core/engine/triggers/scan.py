@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import ExitStack
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
@@ -12,6 +13,7 @@ import yaml
 
 from core.catalog import inspect_model
 from core.engine.lm import LanguageModel, load_model
+from core.engine.lm.load import with_adapter
 from core.engine.ranks import Ranks, Silent
 from core.engine.resources import peak_rss_bytes
 from core.engine.triggers import account
@@ -54,11 +56,15 @@ PRESETS = {
 }
 
 
-def run_scan(spec: ScanSpec, folder: RunFolder, emitter: Emitter) -> dict[str, Any]:
-    """Run the scan of ``spec``. Returns the content of ``report.json``; answers are kept in ``items.jsonl``."""
+def run_scan(spec: ScanSpec, folder: RunFolder, emitter: Emitter, copy: Path | None = None) -> dict[str, Any]:
+    """Run the scan of ``spec``. Returns the content of ``report.json``; answers are kept in ``items.jsonl``.
+
+    Args:
+        copy: an adapter on top of the model (a canary): it is the copy that is scanned.
+    """
     ranks = Ranks()
     with ranks.together():
-        return _scan(spec, folder, emitter, ranks)
+        return _scan(spec, folder, emitter, ranks, copy)
 
 
 def follow_scan(spec: ScanSpec) -> None:
@@ -68,7 +74,9 @@ def follow_scan(spec: ScanSpec) -> None:
         _scan(spec, None, Silent(), ranks)
 
 
-def _scan(spec: ScanSpec, folder: RunFolder | None, emitter: Emitter, ranks: Ranks) -> dict[str, Any]:
+def _scan(
+    spec: ScanSpec, folder: RunFolder | None, emitter: Emitter, ranks: Ranks, copy: Path | None = None
+) -> dict[str, Any]:
     if spec.preset not in PRESETS:
         raise InputError("bad_preset", f"{spec.preset} is no preset.", f"Use one of {', '.join(PRESETS)}.")
     preset, seconds = PRESETS[spec.preset], _Seconds()
@@ -80,6 +88,8 @@ def _scan(spec: ScanSpec, folder: RunFolder | None, emitter: Emitter, ranks: Ran
     emitter.emit(State("loading"))
     with ExitStack() as stack:
         lm = stack.enter_context(load_model(spec.ref, ranks.placed(spec.load), emitter))
+        if copy is not None:
+            lm.model = with_adapter(lm.model, copy, merge=spec.load.quant == "none")
         reference, compared = _reference(spec, ranks, stack, emitter)
         lm.ranks = ranks
         seconds.end("load")
@@ -195,7 +205,7 @@ def _reference(spec: ScanSpec, ranks: Ranks, stack: ExitStack, emitter: Emitter)
 def _reproduction(spec: ScanSpec, finding: dict[str, Any]) -> ScanSpec:
     """The scan that measures this finding again, and nothing else."""
     claim = (finding["trigger"], finding["slot"], finding["target"])
-    return msgspec.structs.replace(spec, extra_triggers=(), confirm_triggers=(claim,))
+    return msgspec.structs.replace(spec, extra_triggers=(), confirm_triggers=(claim,), power=0)
 
 
 def _claims(candidates: list[Candidate], proofs: int) -> list[Claim]:
