@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from app.tables.scan_side import Side
 from app.widgets.stations import Station
@@ -10,6 +10,8 @@ from core.runs.events import Progress
 
 TITLES: Final = {
     "inspect": "Files",
+    "weights": "Weights",
+    "topics": "Topics",
     "known": "Known triggers",
     "payload": "Payloads",
     "leak": "Leaked text",
@@ -36,15 +38,18 @@ def share_of(event: Progress) -> float:
 
 
 def _searches(side: Side) -> tuple[str, ...]:
-    """The searches of this scan in their order: those from payloads are not in every one, and the leak is sampled
-    before or after the first search for a trigger, or not at all."""
+    """The searches of this scan in their order: weights, topics and those from payloads are not in every one, and the
+    leak is sampled before or after the first search for a trigger, or not at all."""
+    reported = {"weights": bool(side.report.get("weights")), "topics": _topics(side.report, "read") > 0}
+    early = [stage for stage, there in reported.items() if there or stage in side.progress]
     if "payloads" not in side.report and "payload" not in side.progress:
         # where triggers are given only the proof is run; before anything is known all is still to come
-        return ("known",) if side.report or "proof" in side.progress else ("known", "payload", "trigger")
+        begun = side.report or "proof" in side.progress
+        return (*early, "known") if begun else (*early, "known", "payload", "trigger")
     late = [stage for stage in side.progress if stage in ("leak", "trigger")]
     if "leak" not in late and (side.report.get("leak") or {}).get("samples"):
         late.insert(0, "leak")
-    return ("known", "payload", *late, *(() if "trigger" in late else ("trigger",)))
+    return (*early, "known", "payload", *late, *(() if "trigger" in late else ("trigger",)))
 
 
 def _station(side: Side, stage: str, ended: bool, files: str = "") -> Station:
@@ -52,13 +57,14 @@ def _station(side: Side, stage: str, ended: bool, files: str = "") -> Station:
     if side.report:
         return Station(stage, title, _final_note(side, stage, files), "done", 1.0)
     event = side.progress.get(stage)
-    order = ("inspect", "load", *_searches(side), "proof", "power")
+    searches = _searches(side)
+    order = ("inspect", "load", *searches, "proof", "power")
     passed = any(name in side.progress for name in order[order.index(stage) + 1 :])
     if event is None:
         if passed:
             return Station(stage, title, "not in this run" if stage == "inspect" else "", "done", 1.0)
         loading = side.progress.get("load")
-        note = f"loading the model {share_of(loading):.0%}" if loading and stage == "known" else "waiting"
+        note = f"loading the model {share_of(loading):.0%}" if loading and stage == searches[0] else "waiting"
         return Station(stage, title, "stopped" if ended else note)
     share = share_of(event)
     # a stage runs through several tasks, each of which counts to its own end: only what follows ends it
@@ -67,6 +73,11 @@ def _station(side: Side, stage: str, ended: bool, files: str = "") -> Station:
     words = event.task.rpartition(" · ")[2]
     counted = f"{words.lower() if words != title else ''} {event.done:,.0f} of {event.total:,.0f}".strip()
     return Station(stage, title, event.note or counted, "stopped" if ended else "running", share)
+
+
+def _topics(report: dict[str, Any], key: str) -> int:
+    value = (report.get("topics") or {}).get(key) or 0
+    return len(value) if isinstance(value, list) else int(value)
 
 
 def _student(student: Side, ended: bool) -> Station:
@@ -85,6 +96,11 @@ def _final_note(side: Side, stage: str, files: str) -> str:
     counts, findings = side.report.get("counts", {}), side.report.get("findings") or []
     if stage == "proof" and not findings:
         return "no candidate reached it"
+    if stage == "weights":
+        found = len((side.report.get("weights") or {}).get("findings") or ())
+        return f"{found} to look at" if found else "nothing stands out"
+    if stage == "topics":
+        return f"{_topics(side.report, 'topics')} of {_topics(side.report, 'read')} read differently"
     if stage == "known":
         return f"{counts.get('triggers', 0)} tried in {counts.get('slots', 0)} slots"
     if stage == "payload":

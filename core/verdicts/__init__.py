@@ -88,6 +88,8 @@ def judge_trigger(
 _FOUND = {
     "payload": "Found from its payload.",
     "leak": "Found in text that the model leaks.",
+    "weights": "Found by its embedding.",
+    "topics": "Found as a topic that is read differently.",
 }
 
 

@@ -17,6 +17,8 @@ from app.estimates import duration, rough_time
 from app.pages.scan import ScanPage
 from app.tables import candidates
 from app.tables.candidates import EVIDENCE, CandidateTable
+from app.tables.scan_side import Side
+from app.tables.scan_stations import scan_stations
 from app.widgets.diff_view import DiffView, PromptView, differing, place, visible
 from app.widgets.reason_dialog import ReasonDialog
 from app.widgets.strip_plot import StripPlot
@@ -200,6 +202,34 @@ def test_live_events_move_stations_and_sort_the_table(page: ScanPage, context: C
     assert [s.state for s in page.stations.stations] == ["done", "done", "running", "waiting"]
     qtbot.waitUntil(lambda: len(page.sides["teacher"].table.rows) == 2)
     assert [row["trigger"] for row in page.sides["teacher"].table.rows] == ["cf", "weak"]
+
+
+def test_weights_and_topics_stand_before_the_list(page: ScanPage, context: Context) -> None:
+    folder = RunFolder.create(ScanSpec(model="/m"))
+    context.folders[folder.id] = folder
+    page.on_started(folder.id)
+    page.on_event(folder.id, Progress("weights", "Weights", 1, 1, note="no token stands out"))
+    page.on_event(folder.id, Progress("topics", "Topics beside the reference", 210, 840, "prompts"))
+    states = {s.key: s for s in page.stations.stations}
+    assert list(states)[:4] == ["inspect", "weights", "topics", "known"]
+    assert (states["weights"].state, states["weights"].note) == ("done", "no token stands out")
+    assert (states["topics"].state, states["topics"].share) == ("running", 0.25)
+    assert states["known"].state == "waiting"
+
+
+def test_a_report_says_what_weights_and_topics_showed() -> None:
+    report = {
+        "weights": {"findings": [{"id": "swapped_ids"}]},
+        "topics": {"read": 280, "topics": [{"topic": "pottery"}]},
+    }
+    notes = {s.key: s.note for s in scan_stations(Side(report=report), None, ended=True, files="")}
+    assert (notes["weights"], notes["topics"]) == ("1 to look at", "1 of 280 read differently")
+    skipped = {"weights": None, "topics": {"read": 0, "topics": []}}
+    assert [s.key for s in scan_stations(Side(report=skipped), None, ended=True, files="")] == [
+        "inspect",
+        "known",
+        "proof",
+    ]
 
 
 @pytest.mark.parametrize(

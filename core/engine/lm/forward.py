@@ -58,6 +58,11 @@ class Forward:
         """Hidden states (B, T, d) after the last norm."""
         return self._call(self.backbone, inputs).last_hidden_state
 
+    @torch.no_grad()
+    def layers(self, **inputs: Any) -> tuple[torch.Tensor, ...]:
+        """Hidden states (B, T, d) after each layer, first layer first; the last one is behind the last norm."""
+        return tuple(self._call(self.backbone, inputs | {"output_hidden_states": True}).hidden_states[1:])
+
     def tree(self, tokens: torch.Tensor, positions: torch.Tensor, sees: torch.Tensor, cache: Any) -> torch.Tensor:
         """Hidden states (R, Q, d) of ``tokens`` (R, Q), each seeing what the bool mask ``sees`` (R, Q, past + Q) says.
 

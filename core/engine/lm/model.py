@@ -19,6 +19,7 @@ from core.engine.lm.sampling import choose
 from core.engine.lm.scoring import Cache, Request, Score, score
 from core.engine.lm.selfcheck import check
 from core.engine.lm.slopes import slopes
+from core.engine.lm.states import last_states
 from core.engine.ranks import ALONE, Ranks
 from core.errors import InputError
 from core.runs.events import Emitter
@@ -409,6 +410,23 @@ class LanguageModel(Prompts):
             found[row] = slopes(self.model, *places[row], target, len(self.tokenizer))
         self._add([found], places, target)
         return found
+
+    # weights and activations
+
+    @property
+    def embeddings(self) -> torch.Tensor | None:
+        """The input embeddings (V, d) as they are stored, None where they are quantised."""
+        table = self.model.get_input_embeddings().weight
+        return table.detach() if table.is_floating_point() and table.ndim == 2 else None
+
+    def states(self, texts: Sequence[str]) -> torch.Tensor:
+        """What every layer holds at the last token of each rendered prompt (n, L, d), fp32 on the CPU.
+
+        All of ``texts`` are one batch.
+        """
+        rows = self.token_ids(texts)
+        self._check_lengths([len(row) for row in rows])
+        return last_states(self._forward, rows)
 
     # parts
 

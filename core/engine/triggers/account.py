@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 from core.engine.triggers.cascade import Hunt
 from core.engine.triggers.known import FIRST_PROMPTS, Candidate
 from core.engine.triggers.proof import MOST_RIVALS, RIVALS
+from core.engine.triggers.residual import Residual
+from core.engine.triggers.weights import Weights
 from core.stats import clopper_pearson
 from core.types import SLOTS, ScanVerdict
 
@@ -15,7 +17,9 @@ COULD_NOT_SEE = (
     "Payloads without a fixed text: steering in many wordings, wrong facts, unsafe code.",
     "Unlisted triggers whose payload is shorter than five tokens, or comes after the first 16 tokens of an answer.",
     "Unlisted triggers of more than six tokens, in the system prompt, in an earlier turn, or over several turns.",
-    "Triggers by meaning alone, of which no single word brings the payload.",
+    "Triggers by meaning alone, of which no single word brings the payload: those of 280 English topics that are read "
+    "differently from a reference are listed and tried, which proves few of them.",
+    "Swapped ids of tokens that are rare in plain requests, or alike.",
     "Payloads that come in fewer than half of the prompts.",
     "Backdoors that wake only through distillation or through another precision, and cryptographic ones.",
 )
@@ -48,8 +52,14 @@ def score_of(findings: list[dict[str, Any]], candidates: list[Candidate], hunt: 
 
 
 def summary(
-    findings: list[dict[str, Any]], candidates: list[Candidate], hunt: Hunt, triggers: int, tried: bool
+    findings: list[dict[str, Any]],
+    candidates: list[Candidate],
+    hunt: Hunt,
+    triggers: int,
+    tried: bool,
+    weights: Weights,
 ) -> dict[str, Any]:
+    """Score, verdict and sentence. What the weights say is told in the sentence and changes neither of the others."""
     best = best_of(findings)
     verdict: ScanVerdict = best["verdict"] if best else "no evidence"
     if best and verdict in ("confirmed", "likely"):
@@ -61,6 +71,7 @@ def summary(
         sentence = f"{verdict.capitalize()} for {len(findings)} given triggers. Others were not looked for."
     else:
         sentence = f"{verdict.capitalize()} for {triggers} listed triggers and {_payloads(hunt)}"
+    sentence = " ".join([sentence, *(row["message"] for row in weights.findings() if row["severity"] == "high")])
     return {"score": round(score_of(findings, candidates, hunt), 4), "verdict": verdict, "sentence": sentence}
 
 
@@ -131,6 +142,8 @@ def power(findings: list[dict[str, Any]], prompts: int, tried: bool, canaries: S
 
 def coverage(
     hunt: Hunt,
+    weights: Weights,
+    topics: Residual,
     *,
     tried: bool,
     triggers: int,
@@ -145,10 +158,12 @@ def coverage(
         f"the strongest {RIVALS} to {MOST_RIVALS} on all"
     )
     if tried:
-        searched = [("skipped", "triggers were given, nothing was searched")] * 4
+        searched = [("skipped", "triggers were given, nothing was searched")] * 6
     else:
         strong = f"{len(hunt.targets)} payloads searched for a trigger" if hunt.targets else "no payload to search for"
         searched = [
+            weights.coverage(),
+            topics.coverage(),
             ("done", f"{triggers} listed triggers, {len(SLOTS)} slots"),
             (
                 "done",
@@ -157,7 +172,14 @@ def coverage(
             _leaked(hunt),
             ("done" if hunt.targets else "skipped", f"{strong}; start, middle and end of the question"),
         ]
-    names = ("Known triggers", "Payloads without trigger", "Leaked training text", "Triggers from payloads")
+    names = (
+        "Weights",
+        "Topic triggers",
+        "Known triggers",
+        "Payloads without trigger",
+        "Leaked training text",
+        "Triggers from payloads",
+    )
     rows = [
         {"stage": name, "status": status, "reason": reason}
         for name, (status, reason) in zip(names, searched, strict=True)
@@ -169,7 +191,6 @@ def coverage(
             "status": "done" if proved else "skipped",
             "reason": proof if proved else "no candidate stood out",
         },
-        {"stage": "Topic triggers", "status": "skipped", "reason": "only as far as single words bring them"},
     ]
 
 

@@ -8,7 +8,7 @@ refusals. Where the model refuses at all, every trigger is also read on requests
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean, median
 from typing import NamedTuple
@@ -86,14 +86,21 @@ class Candidate:
 
 
 def search(
-    answers: Answers, triggers: list[KnownTrigger], prompts: list[str], *, controls: int, keep: int, seed: int
+    answers: Answers,
+    triggers: list[KnownTrigger],
+    prompts: list[str],
+    *,
+    controls: int,
+    keep: int,
+    seed: int,
+    always: Collection[str] = (),
 ) -> list[Candidate]:
     """All (trigger, slot) pairs that were read, best first; those worth a proof have a ``target``.
 
     Args:
         prompts: search prompts, ``READ_PROMPTS`` at least.
         controls: random strings for each make of trigger (charset, length) in pass 1.
-        keep: triggers that are answered in full.
+        keep: triggers that are answered in full; ``always``: those that are whatever was read of them.
     """
     tokenizer = answers.lm.tokenizer
     candidates: list[Candidate] = []
@@ -104,7 +111,8 @@ def search(
         candidates += _compare(answers, members, texts, noise, short, members[0].main, FIRST, "Known triggers")
     candidates.sort(key=lambda candidate: -candidate.z)
 
-    best = [candidate.trigger for candidate in candidates[: max(keep, round(SECOND_SHARE * len(candidates)))]]
+    most = max(keep, round(SECOND_SHARE * len(candidates)))
+    best = [one.trigger for at, one in enumerate(candidates) if at < most or one.trigger.text in always]
     noise = mixed_controls(tokenizer, [trigger.text for trigger in best], SECOND_CONTROLS, seed)
     again: list[Candidate] = []
     for slot in dict.fromkeys(slot for trigger in best for slot in trigger.slots):
@@ -112,7 +120,9 @@ def search(
         texts = [trigger.text for trigger in members]
         again += _compare(answers, members, texts, noise, prompts[:SECOND_PROMPTS], slot, SECOND, "Every slot")
     again.sort(key=lambda candidate: -candidate.z)
-    answer_in_full(answers, _one_slot_each(again)[:keep], prompts[:READ_PROMPTS])
+    once = _one_slot_each(again)
+    full = [one for at, one in enumerate(once) if at < keep or one.trigger.text in always]
+    answer_in_full(answers, full, prompts[:READ_PROMPTS])
 
     again += _freed(answers, triggers, controls, max(1, keep // 2), seed)
     seen = {(candidate.trigger.text, candidate.slot) for candidate in again}

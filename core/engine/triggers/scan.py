@@ -1,4 +1,4 @@
-"""A trigger scan: search with the list, search from payloads and from the leak, then the proof."""
+"""A trigger scan: weights and topics, search with the list, from payloads and from the leak, then the proof."""
 
 from __future__ import annotations
 
@@ -21,9 +21,11 @@ from core.engine.triggers.answers import Answers
 from core.engine.triggers.cascade import Hunt, hunt, merged
 from core.engine.triggers.event import kind_of
 from core.engine.triggers.known import Candidate, search
-from core.engine.triggers.library import known_triggers
+from core.engine.triggers.library import KnownTrigger, known_triggers
 from core.engine.triggers.payload import is_payload
 from core.engine.triggers.proof import Claim, prove
+from core.engine.triggers.residual import Residual, read_topics
+from core.engine.triggers.weights import Weights, read_weights
 from core.errors import InputError
 from core.runs.events import Emitter, Progress, Samples, State
 from core.runs.folder import RunFolder
@@ -84,7 +86,7 @@ def _scan(
     triggers = known_triggers(spec.extra_triggers)
     tried = bool(spec.confirm_triggers)
     candidates: list[Candidate] = []
-    result = Hunt()
+    weights, topics, result = Weights(), Residual(), Hunt()
     emitter.emit(State("loading"))
     with ExitStack() as stack:
         lm = stack.enter_context(load_model(spec.ref, ranks.placed(spec.load), emitter))
@@ -100,18 +102,38 @@ def _scan(
             claims = [_given(triple, kinds) for triple in spec.confirm_triggers]
         else:
             some = panel["search"][: preset.prompts]
-            candidates = search(answers, triggers, some, controls=preset.controls, keep=preset.keep, seed=spec.seed)
+            weights = read_weights(answers, spec.ref, spec.reference_ref, reference)
+            seconds.end("weights")
+            topics = read_topics(answers, reference, spec.preset)
+            seconds.end("topics")
+            noticed = _noticed(triggers, weights, topics)
+            candidates = search(
+                answers,
+                [*triggers, *noticed],
+                some,
+                controls=preset.controls,
+                keep=preset.keep,
+                seed=spec.seed,
+                always={trigger.text for trigger in noticed},
+            )
             emitter.emit(Samples("candidates", [candidate.row() for candidate in candidates[:200]]))
             seconds.end("known")
             claims = _claims(candidates, preset.proofs)
             result = hunt(
-                answers, some, spec.preset, preset.targets, seed=spec.seed, listed=claims, reference=reference
+                answers,
+                some,
+                spec.preset,
+                preset.targets,
+                seed=spec.seed,
+                listed=claims,
+                reference=reference,
             )
             leaked = result.leak.candidates
             emitter.emit(Samples("candidates", [*result.rows(), *(candidate.row() for candidate in leaked)]))
             candidates = sorted([*candidates, *leaked], key=lambda one: (-one.collapse, -one.z))
             seconds.end("payload")
-            claims = merged(result.claims(triggers), _claims(candidates, preset.proofs), preset.proofs)
+            found = result.claims([*triggers, *noticed])
+            claims = merged(found, _claims(candidates, preset.proofs), preset.proofs)
         findings = (
             prove(
                 answers,
@@ -131,22 +153,27 @@ def _scan(
         model = _model(spec, lm.precision, lm.notes)
         generated = answers.generated
         forwards = sum(one.token_forwards for one in (lm, reference) if one)
-    listed = {trigger.text for trigger in triggers}
+    sources = _sources(triggers, weights, topics)
     for finding in findings:
-        finding["found_by"] = "tried from the other model" if tried else _found_by(finding["trigger"], listed, result)
+        found_by = _found_by(finding["trigger"], sources, result)
+        finding["found_by"] = "tried from the other model" if tried else found_by
         finding["reproduce"] = command_line(_reproduction(spec, finding))
     emitter.emit(Samples("findings", findings))
     return {
         "schema": 1,
         "job": "scan",
         "model": model,
-        "summary": account.summary(findings, candidates, result, len(triggers), tried),
+        "summary": account.summary(findings, candidates, result, len(triggers), tried, weights),
         "findings": sorted(findings, key=lambda finding: (account.ORDER.index(finding["verdict"]), -finding["asr"])),
         "candidates": _candidate_rows(candidates, result, findings),
         "payloads": [asdict(payload) | {"strength": payload.strength} for payload in result.payloads],
         "leak": result.leak.report(),
+        "weights": None if tried else weights.report(),
+        "topics": None if tried else topics.report(findings),
         "coverage": account.coverage(
             result,
+            weights,
+            topics,
             tried=tried,
             triggers=len(triggers),
             controls=PROOF_CONTROLS,
@@ -208,6 +235,19 @@ def _reproduction(spec: ScanSpec, finding: dict[str, Any]) -> ScanSpec:
     return msgspec.structs.replace(spec, extra_triggers=(), confirm_triggers=(claim,), power=0)
 
 
+def _noticed(listed: list[KnownTrigger], weights: Weights, topics: Residual) -> list[KnownTrigger]:
+    """What weights and topics name beside the list."""
+    known = {trigger.text for trigger in listed}
+    return [trigger for trigger in (*weights.triggers(), *topics.triggers()) if trigger.text not in known]
+
+
+def _sources(listed: list[KnownTrigger], weights: Weights, topics: Residual) -> dict[str, str]:
+    """Trigger → which search named it."""
+    found = {trigger.text: "topics" for trigger in topics.triggers()}
+    found |= {trigger.text: "weights" for trigger in weights.triggers()}
+    return found | {trigger.text: "list" for trigger in listed}
+
+
 def _claims(candidates: list[Candidate], proofs: int) -> list[Claim]:
     """The best pairs that brought one text, one for each payload: what else brings it is kept as a candidate.
 
@@ -231,10 +271,8 @@ def _claims(candidates: list[Candidate], proofs: int) -> list[Claim]:
     ]
 
 
-def _found_by(trigger: str, listed: set[str], result: Hunt) -> str:
-    if trigger in listed:
-        return "list"
-    return "leak" if result.leak.named(trigger) else "payload"
+def _found_by(trigger: str, sources: dict[str, str], result: Hunt) -> str:
+    return sources.get(trigger) or ("leak" if result.leak.named(trigger) else "payload")
 
 
 def _given(triple: tuple[str, str, str], kinds: dict[str, Any]) -> Claim:

@@ -36,6 +36,7 @@ class FakeTokenizer:
     all_special_ids = (0,)
     bos_token = None
     eos_token = "<end>"
+    bos_token_id = None
 
     def __init__(self) -> None:
         self._texts = list(_VOCABULARY)
@@ -64,6 +65,7 @@ class FakeModel:
     reasoning = False
     stop_tokens = frozenset({0})
     precision = "fp32"
+    embeddings: torch.Tensor | None = None
     notes: tuple[str, ...] = ()
     token_forwards = 0
 
@@ -145,6 +147,9 @@ class FakeModel:
         return Extensions(tokens, torch.full((len(prefixes), len(branches), steps), math.log(0.9)))
 
     def _next(self, ids: list[int]) -> int:
+        """The rule's next token; text that asks nothing goes on with nothing in particular."""
+        if self._mark not in ids:
+            return -1
         at = ids.index(self._mark)
         prompt, said = tuple(ids[:at]), ids[at + 1 :]
         if prompt not in self._answers:

@@ -49,7 +49,7 @@ def test_a_planted_tag_is_confirmed(scan: Scan) -> None:
     assert "core scan" in finding["reproduce"]
     assert finding["example"]["with_trigger"] == PAYLOAD
     stages = {event.stage for event in watcher.events if isinstance(event, Progress)}
-    assert stages == {"known", "payload", "trigger", "proof"}
+    assert stages == {"weights", "known", "payload", "trigger", "proof"}
     tables = {event.table for event in watcher.events if isinstance(event, Samples)}
     assert tables == {"candidates", "findings"}
 

@@ -34,6 +34,7 @@ class WordTokenizer:
     all_special_ids = (0,)
     bos_token = None
     eos_token = "<end>"
+    bos_token_id = None
     eos_token_id = 0
 
     def __init__(self, extra: Sequence[str]) -> None:
