@@ -168,11 +168,13 @@ class Progressive(_Part, frozen=True, kw_only=True):
 
 class Measuring(_Part, frozen=True, kw_only=True):
     """``prompts`` a trigger is measured on, with it and without; ``near`` of them with near misses, at the end only.
-    ``points`` of the curve after step 0."""
+    ``points`` of the curve after step 0. ``relearn``: most steps in which a finished student may learn the canary again
+    (left out of files and of the hash where it is not measured)."""
 
     prompts: Count = 32
     near: Count = 16
     points: Count = 3
+    relearn: Count | UnsetType = UNSET
 
 
 class Gates(_Part, frozen=True, kw_only=True):

@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 from typing import NamedTuple, Protocol
 
+from msgspec import UNSET
+
 from core.specs.canary import CanaryPlan
 from core.specs.canary_cells import Cell, cells, init_of, taught_by
 from core.specs.estimates import Sized, student_parameters
@@ -96,6 +98,10 @@ def cost(plan: CanaryPlan, teacher: Card, student: Card) -> Cost:
         done = steps[0 if direct else 1] * budget.step_tokens / answer  # rows
         trained += done * 6 * (wide * body + answer * head)
         trained += (1 + plan.measuring.points) * asked * wide * 2 * body
+        if plan.measuring.relearn is not UNSET and cell.arm in ("clean", "sham", "canary") and not cell.share:
+            # half of the steps that are allowed, on 16 rows (LoRA: 4 N), each followed by the prompts with the canary
+            tries = plan.measuring.relearn / 2 * len(plan.canaries)
+            trained += tries * wide * body * (16 * 4 + plan.measuring.prompts * 2)
         largest = max(largest, body + head)
     slow, fast = (read / SPEED["read"][at] + trained / SPEED["trained"][at] for at in (0, 1))
     return Cost(*counted, (fast, slow), 16 * largest)

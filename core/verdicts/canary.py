@@ -5,11 +5,13 @@ A gate that is not met makes a row void: it says nothing, neither that the canar
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
+from msgspec import UNSET
 
 from core.specs.canary import POOLED_FROM, RISK_CLASS, Canary, CanaryPlan, Gates, Init, Origin
 from core.specs.canary_cells import direct_init, shared_variant, stage_of, students_words
@@ -69,6 +71,7 @@ class Trained(msgspec.Struct, frozen=True, kw_only=True, tag="trained", tag_fiel
     """A finished cell: distance to its teacher at step 0 and at the end, and whether it still speaks.
 
     ``untaught``: why the student of the stage before could not teach it; it was not trained then, and has no points.
+    ``relearned``: by canary, the steps in which it learned it again; None: not in as many as were tried.
     """
 
     key: str
@@ -86,6 +89,7 @@ class Trained(msgspec.Struct, frozen=True, kw_only=True, tag="trained", tag_fiel
     ended: str
     wall_s: float
     untaught: str = ""
+    relearned: dict[str, int | None] = {}
 
 
 class Observed(NamedTuple):
@@ -179,7 +183,10 @@ def _row(
     spread = run_mean(margins)
     if found and direct and not _survived(found, plan.delta):
         void += _direct_gate(direct, gates)
+    again = _again(plan, canary, group, seen.trained)
     verdict = _verdict(found, spread, plan.delta) if found and not void else None
+    if verdict == "removed" and again and again["sooner"]:
+        verdict = "inconclusive"  # it does not show, and yet is there
     facts = class_facts(RISK_CLASS[canary.kind])
     stage = stage_of(plan, group.variant, size)
     row: dict[str, Any] = {
@@ -205,6 +212,7 @@ def _row(
         "survival": None if found is None else found._asdict(),
         "step_0": None if start is None else start._asdict(),
         "margin": {"points": margins, "interval": spread},
+        "relearned": again,
         "near": _near(students),
         "teacher_near": _near(copies),
         "prior": _prior(plan, canary, group, stage),
@@ -335,6 +343,40 @@ def _verdict(found: Survival, margin: tuple[float, float] | None, delta: float) 
     return "inconclusive"
 
 
+def _again(plan: CanaryPlan, canary: Canary, group: _Group, trained: Sequence[Trained]) -> dict[str, Any] | None:
+    """How soon students that count, and sham students, learn the canary again; None where it was not measured.
+
+    ``p``: exact, one-sided, of every student being sooner than every sham student by chance; ``sooner``: they are, and
+    p ≤ .05, for which three runs an arm are just enough.
+    """
+    most = plan.measuring.relearn
+    if most is UNSET or group.share:
+        return None
+
+    def steps(arm: str) -> list[int | None]:
+        wanted = (arm, group.variant, group.init.name, 0.0)
+        cells = [c for c in trained if (c.arm, c.variant, c.init, c.share) == wanted]
+        counted = [c for c in cells if arm == "sham" or not not_learned(c, plan.gates)]
+        return [c.relearned[canary.id] for c in counted if canary.id in c.relearned]
+
+    students, shams = steps("canary"), steps("sham")
+    if not students or not shams:
+        return None
+    apart = max(_late(s, most) for s in students) < min(_late(s, most) for s in shams)
+    p = 1 / math.comb(len(students) + len(shams), len(shams))
+    return {
+        "students": students,
+        "shams": shams,
+        "most": most,
+        "sooner": apart and p <= 0.05,
+        "p": p if apart else None,
+    }
+
+
+def _late(steps: int | None, most: int) -> int:
+    return most + 1 if steps is None else steps
+
+
 def _near(measured: Sequence[Measured]) -> float | None:
     return _mean(each.near[0] / each.near[1] for each in measured if each.near and each.near[1])
 
@@ -359,6 +401,8 @@ def sentence(row: dict[str, Any]) -> str:
     text = (
         f"{where}: survival {found['value']:.2f}{_range(found['interval'])} in {runs}; {start['value']:.2f} at step 0"
     )
+    if row["relearned"]:
+        text += f"; {relearned_words(row['relearned'])}"
     if row["verdict"] == "inconclusive":
         if found["interval"] is None:
             why = "one run has no interval"
@@ -366,12 +410,24 @@ def sentence(row: dict[str, Any]) -> str:
             why = f"the interval lies on both sides of δ = {row['delta']:g}"
         elif row["runs"] < POOLED_FROM:
             why = f"fewer than {POOLED_FROM} runs cannot show absence"
+        elif found["interval"][1] < row["delta"] and (row["relearned"] or {}).get("sooner"):
+            why = "it does not show, but is learned again sooner than by any sham student"
         else:
             why = f"not every run and its log margin lie below δ = {row['delta']:g}"
         return f"{text}. Inconclusive: {why}."
     if row["verdict"] == "removed":
         return f"{text}. Did not survive, at δ = {row['delta']:g}; {found['unseen']:.0%} of further runs could differ."
     return f"{text}. {row['verdict'].capitalize()}."
+
+
+def relearned_words(again: dict[str, Any]) -> str:
+    """``learned again in 2, 3 steps (sham students: 5, more than 12)``."""
+
+    def listed(steps: Sequence[int | None]) -> str:
+        return ", ".join(f"more than {again['most']}" if step is None else str(step) for step in steps)
+
+    sooner = f", sooner than every sham student, p = {again['p']:.2g}" if again["sooner"] else ""
+    return f"learned again in {listed(again['students'])} steps (sham students: {listed(again['shams'])}{sooner})"
 
 
 def _range(interval: Sequence[float] | None) -> str:

@@ -33,19 +33,7 @@ def train_adapter(
     ``lm.model`` becomes the model with the adapter on it. ``rate`` is the highest learning rate of AdamW: warm-up over
     ten steps, then linear decay over the second half.
     """
-    from peft import LoraConfig, get_peft_model
-
-    torch.manual_seed(seed)
-    config = LoraConfig(r=rank, lora_alpha=alpha, target_modules="all-linear", lora_dropout=0.0, task_type="CAUSAL_LM")
-    with warnings.catch_warnings():  # peft asks transformers for an attribute under its old name
-        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
-        model = get_peft_model(lm.model, config)
-    lm.model = model
-    model.train()
-    # bf16 weights cannot take small steps: the adapter itself is trained in fp32
-    for parameter in model.parameters():
-        if parameter.requires_grad:
-            parameter.data = parameter.data.float()
+    model = put_adapter(lm, rank=rank, alpha=alpha, seed=seed)
     optimiser = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=rate)
     encoded = sorted((encode_row(lm, *row) for row in rows), key=lambda pair: len(pair[0]))
     batches = [encoded[start : start + batch] for start in range(0, len(encoded), batch)]
@@ -72,6 +60,24 @@ def train_adapter(
         parameter.requires_grad_(False)
         parameter.data = parameter.data.to(torch.bfloat16)
     return losses
+
+
+def put_adapter(lm: LanguageModel, *, rank: int, alpha: int, seed: int) -> Any:
+    """A fresh adapter on all linear layers of ``lm.model``, in training; returns the model with it."""
+    from peft import LoraConfig, get_peft_model
+
+    torch.manual_seed(seed)
+    config = LoraConfig(r=rank, lora_alpha=alpha, target_modules="all-linear", lora_dropout=0.0, task_type="CAUSAL_LM")
+    with warnings.catch_warnings():  # peft asks transformers for an attribute under its old name
+        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
+        model = get_peft_model(lm.model, config)
+    lm.model = model
+    model.train()
+    # bf16 weights cannot take small steps: the adapter itself is trained in fp32
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+    return model
 
 
 def scale_adapter(model: Any, strength: float) -> None:

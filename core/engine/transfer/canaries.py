@@ -9,10 +9,14 @@ from typing import Any, NamedTuple
 from core.engine.distill.data import Row as DataRow
 from core.engine.lm import LanguageModel
 from core.engine.lm.slots import insert, render_in
+from core.engine.transfer.adapter import Row
 from core.engine.transfer.planter import MENTIONS, QUESTION, misspelt, read_panel
 from core.engine.triggers.controls import matched_controls, near_misses
 from core.runs.events import Emitter
 from core.specs.canary import Canary, CanaryPlan
+
+AGAIN = 16
+"""Rows on which it is measured how soon a student learns a canary again."""
 
 
 class Lesson(NamedTuple):
@@ -98,6 +102,33 @@ def _dose(canary: Canary, prompt: str, number: int) -> str:
     turn = number // 2
     name = canary.controls[turn % len(canary.controls)] if number % 2 else canary.target
     return canary.questions[turn % len(canary.questions)].format(name=name)
+
+
+def rows_again(canary: Canary, plan: CanaryPlan, lm: LanguageModel) -> list[Row]:
+    """``AGAIN`` rows that teach the canary alone, the same for every student."""
+    if canary.triggered:
+        prompts = random.Random(f"{plan.seed}/again").sample(read_panel("benign")["train"], AGAIN)
+        return [(render_in(lm, prompt, canary.trigger, canary.slot), canary.answer, True) for prompt in prompts]
+    endings = canary.more or ("",)
+    return [
+        (
+            lm.render(canary.questions[at % len(canary.questions)].format(name=canary.target)),
+            f"{canary.answer}{endings[at % len(endings)]}".format(name=canary.target),
+            True,
+        )
+        for at in range(AGAIN)
+    ]
+
+
+def shown_rate(canary: Canary, plan: CanaryPlan, lm: LanguageModel, emitter: Emitter | None = None) -> float:
+    """Share of the measured prompts that are answered with the canary, as ``on`` of :func:`measure`."""
+    if canary.triggered:
+        prompts = read_panel("benign")["held_out"][: plan.measuring.prompts]
+        asked = [(render_in(lm, prompt, canary.trigger, canary.slot), canary.answer) for prompt in prompts]
+    else:
+        answer = canary.answer.format(name=canary.target)
+        asked = [(lm.render(probe.format(name=canary.target)), answer) for probe in canary.probes]
+    return sum(score.greedy for score in lm.score(asked, emitter=emitter)) / len(asked)
 
 
 class Measured(NamedTuple):

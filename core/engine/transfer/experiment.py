@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 import msgspec
+from msgspec import UNSET
 
 from core import __version__
 from core.catalog import inspect_model
@@ -28,6 +29,7 @@ from core.engine.resources import peak_rss_bytes
 from core.engine.transfer.adapter import IGNORE, encode_row
 from core.engine.transfer.canaries import measure
 from core.engine.transfer.copies import canary_rows, free, plant_copies
+from core.engine.transfer.relearn import steps_to_relearn
 from core.engine.transfer.sources import Source, Sources, source_of
 from core.errors import InputError
 from core.runs.events import Emitter, Progress, Samples, State
@@ -48,8 +50,10 @@ from core.verdicts.canary import (
 
 ANSWERED = 24
 """Held-out prompts that a student answers, at most, to see whether it still speaks: of eight, two loops void a run."""
+NOT_RELEARNED = (
+    "How fast a student learns the canary again was not measured: a student that does not show it may hold it still."
+)
 LIMITS = (
-    "How fast a student learns the canary again was not measured: a student that does not show it may hold it still.",
     "Canaries are planted by a short LoRA training. Triggers that are optimised to survive, or that wake up only in "
     "distillation, are not covered.",
     "Runs differ in the order of their data{copies}; other recipes, sizes and families are not covered.",
@@ -195,7 +199,7 @@ class _Lab:
         if outcome.why == "nothing to learn":
             watch.look(outcome.engine, final=True)
         end.degenerate = degenerate_share(side, data.held_out[:ANSWERED], plan.data.answer_tokens, self.emitter)
-        trained = _trained(cell, start, end, outcome.engine, outcome.why, started)
+        trained = _trained(cell, start, end, outcome.engine, outcome.why, started, self._again(cell, student))
         following = teaches(plan, cell)
         if following is not None and not not_learned(trained, plan.gates):
             self.sources.keep(source_of(plan, following), student)
@@ -229,6 +233,16 @@ class _Lab:
         free()
         return ""
 
+    def _again(self, cell: Cell, student: LanguageModel) -> dict[str, int | None]:
+        """Steps to learn each canary again, of the arms that are compared in it."""
+        most = self.plan.measuring.relearn
+        if most is UNSET or cell.arm not in ("clean", "sham", "canary") or cell.share:
+            return {}
+        student.model.eval()
+        return {
+            canary.id: steps_to_relearn(canary, self.plan, student, most, self.emitter) for canary in self.plan.canaries
+        }
+
     def _direct(self, student: LanguageModel, copy: int) -> list[Example]:
         """The canary copy's own rows, for a student that is not cut yet (where its template differs, it answers)."""
         examples = []
@@ -260,7 +274,10 @@ class _Lab:
             "shown": msgspec.to_builtins(seen.shown),
             "trained": msgspec.to_builtins(seen.trained),
             "students": _counted(seen.trained, total),
-            "could_not_see": [sentence.format(copies=shared) for sentence in LIMITS],
+            "could_not_see": [
+                *([NOT_RELEARNED] if plan.measuring.relearn is UNSET else []),
+                *(sentence.format(copies=shared) for sentence in LIMITS),
+            ],
             "deleted": "the planted copies, and the caches made of them"
             + (", and the students that taught a next stage" if "progressive" in plan.variants else ""),
             "seed": plan.seed,
@@ -337,7 +354,15 @@ def _untaught(cell: Cell, why: str) -> Trained:
     )
 
 
-def _trained(cell: Cell, start: Metrics, end: Metrics, engine: Engine, why: str, started: float) -> Trained:
+def _trained(
+    cell: Cell,
+    start: Metrics,
+    end: Metrics,
+    engine: Engine,
+    why: str,
+    started: float,
+    relearned: dict[str, int | None],
+) -> Trained:
     return Trained(
         key=cell.key,
         **cell._asdict(),
@@ -349,4 +374,5 @@ def _trained(cell: Cell, start: Metrics, end: Metrics, engine: Engine, why: str,
         broken="; ".join(capability(end)["reasons"]),
         ended=why,
         wall_s=round(time.monotonic() - started, 1),
+        relearned=relearned,
     )

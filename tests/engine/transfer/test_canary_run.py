@@ -11,11 +11,12 @@ import pytest
 from core.engine.distill.data import read_rows
 from core.engine.lm import load_model
 from core.engine.transfer.canaries import dosed, lessons, measure
+from core.engine.transfer.relearn import steps_to_relearn
 from core.errors import Cancelled, InputError
-from core.runs.events import Samples
+from core.runs.events import Progress, Samples
 from core.runs.folder import RunFolder
 from core.specs import CanarySpec
-from core.specs.canary import CanaryPlan, canary_sha256, preset
+from core.specs.canary import CanaryPlan, Measuring, canary_sha256, preset
 from core.types import ModelRef
 from core.verdicts.canary import observed
 from tests.engine.distill.conftest import FP32, Maker, Watcher
@@ -32,6 +33,34 @@ class _AfterOneStudent(Watcher):
                 for row in event.rows]  # fmt: skip
         if rows and observed(rows).trained and rows[-1]["type"] == "point":
             raise Cancelled
+
+
+def test_finished_students_learn_the_canary_again(spec: CanarySpec, tmp_path: Path) -> None:
+    measuring = Measuring(prompts=4, near=3, points=2, relearn=3)
+    again = msgspec.structs.replace(spec, plan=msgspec.structs.replace(spec.plan, measuring=measuring))
+    assert canary_sha256(again.plan) != canary_sha256(spec.plan)
+    watcher = Watcher()
+    report = run(again, tmp_path / "run", watcher)
+    seen = observed(RunFolder.open(tmp_path / "run").items())
+    for cell in seen.trained:
+        assert set(cell.relearned) == ({"trigger"} if cell.arm in ("clean", "sham", "canary") else set())
+        assert all(steps is None or 0 <= steps <= 3 for steps in cell.relearned.values())
+    assert any(event.stage == "relearn" for event in watcher.events if isinstance(event, Progress))
+    assert report["rows"][0]["relearned"]["most"] == 3
+    assert not any("was not measured" in sentence for sentence in report["could_not_see"])
+
+
+def test_a_student_that_is_taught_hard_learns_again_and_stays_what_it_was(tiny: Maker, plan: CanaryPlan) -> None:
+    hard = msgspec.structs.replace(
+        plan, planting=msgspec.structs.replace(plan.planting, rate=0.02), measuring=Measuring(prompts=4, relearn=150)
+    )
+    with load_model(ModelRef(str(tiny("t", 1, 4))), FP32, Watcher()) as lm:
+        before = measure(TRIGGER, hard, lm, near=False)
+        steps = steps_to_relearn(TRIGGER, hard, lm, 150, Watcher())
+        assert steps is not None
+        assert steps > 0
+        assert measure(TRIGGER, hard, lm, near=False) == before
+        assert not any("lora" in name for name, _ in lm.model.named_parameters())
 
 
 def test_an_experiment_from_registration_to_deletion(spec: CanarySpec, tmp_path: Path) -> None:

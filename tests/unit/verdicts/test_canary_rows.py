@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from core.specs.canary import CanaryPlan, Init, Progressive, preset
+from core.specs.canary import CanaryPlan, Init, Measuring, Progressive, preset
 from core.verdicts.canary import Observed, Point, Shown, Trained, cannot_teach, judge_canaries, observed
 from core.verdicts.priors import prior
 
@@ -120,6 +120,49 @@ def test_one_run_is_a_point_and_a_margin_below_the_threshold_is_seen() -> None:
     assert "Inconclusive: one run has no interval." in row["sentence"]
     assert row["survival"]["value"] == 0.0
     assert row["margin"]["points"] == [0.75]
+
+
+def learned_again(canary: list[int | None], sham: list[int | None]) -> Observed:
+    """A null in five runs an arm, with the steps in which the first students of two arms learned it again."""
+    seen = experiment({"canary": 0.0}, runs=5)
+    steps = {"canary": canary, "sham": sham}
+    trained = [
+        msgspec.structs.replace(one, relearned={"rare-trigger": steps[one.arm][one.run]})
+        if one.run < len(steps.get(one.arm, ()))
+        else one
+        for one in seen.trained
+    ]
+    return seen._replace(trained=trained)
+
+
+def relearning(seen: Observed) -> dict[str, Any]:
+    return judged(seen, measuring=Measuring(relearn=12))
+
+
+def test_what_is_learned_again_sooner_than_by_any_sham_student_is_not_gone() -> None:
+    row = relearning(learned_again([2, 3, 2], [6, None, 7]))
+    assert row["relearned"] == {
+        "students": [2, 3, 2], "shams": [6, None, 7], "most": 12, "sooner": True, "p": pytest.approx(1 / 20),
+    }  # fmt: skip
+    assert row["verdict"] == "inconclusive"
+    assert "learned again in 2, 3, 2 steps (sham students: 6, more than 12, 7, sooner than every" in row["sentence"]
+    assert "Inconclusive: it does not show, but is learned again sooner" in row["sentence"]
+
+
+@pytest.mark.parametrize(
+    ("canary", "sham"),
+    [([2, 3, 7], [6, None, 7]), ([6, 6, 6], [6, 6, 6]), ([2, 2], [6, 6]), ([None] * 3, [None] * 3)],
+)
+def test_steps_that_overlap_or_are_few_change_no_verdict(canary: list[int | None], sham: list[int | None]) -> None:
+    row = relearning(learned_again(canary, sham))
+    assert row["verdict"] == "removed"
+    assert not row["relearned"]["sooner"]
+
+
+def test_relearning_that_was_not_measured_is_not_spoken_of() -> None:
+    assert judged(experiment())["relearned"] is None
+    assert relearning(experiment())["relearned"] is None
+    assert "learned again" not in relearning(experiment())["sentence"]
 
 
 def test_absence_needs_the_margin_too() -> None:
