@@ -44,9 +44,10 @@ def verdict_words(verdict: object) -> str:
 
 
 def judged_words(row: Candidate) -> str:
-    """The scan's verdict, and what a person said of it last."""
-    said = row.get("said")
-    return f"{verdict_words(row.get('verdict'))}{f', {said}' if said else ''}"
+    """The scan's verdict, and what a person said of it last. What the proof did not take up has none."""
+    said, verdict = row.get("said"), row.get("verdict")
+    unproved = verdict == "no evidence" and row.get("controls_reached") is None
+    return f"{'– not proved' if unproved else verdict_words(verdict)}{f', {said}' if said else ''}"
 
 
 def controls_words(row: Candidate) -> str:

@@ -232,7 +232,7 @@ class FindingDetail(QScrollArea):
         verdict = row.get("verdict")
         kind = row.get("kind") or "trigger"
         self.verdict.setText(
-            f"{verdict_words(verdict)} · {kind} · not taken up by the proof, so no answers were kept"
+            f"{kind} · not taken up by the proof, so there is no verdict and no answers were kept"
             if verdict
             else "Not judged yet: the proof comes after the search."
         )

@@ -1,10 +1,10 @@
 """A scan in the window from start to promoted finding, with pictures: what the docs show is a real run.
 
     QT_QPA_PLATFORM=offscreen python tests/benchmarks/picture_scan.py MODEL --adapter DIR [--preset standard]
-        [--out build/window-scan] [--stages known,payload,trigger,proof]
+        [--out build/window-scan] [--stages known,payload,trigger,proof] [--run FINISHED]
 
 A picture is taken in the middle of each named stage, one of the finished scan, and one after its finding was promoted;
-each light and dark.
+each light and dark. With --run, a scan that was finished before is shown, and only the last two are taken.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ POLL_S = 0.05
 SETTLE_S = 0.6
 LONG = 10
 """Steps of a part of a stage that is worth a picture."""
-REASON = "Asked it myself: with the string every answer is this text, without it none is."
+REASON = "Held on all prompts that the search never saw, and no control reaches it; to be reported."
 
 
 def main() -> None:
@@ -36,6 +36,7 @@ def main() -> None:
     parser.add_argument("--preset", default="standard")
     parser.add_argument("--out", type=Path, default=Path("build/window-scan"))
     parser.add_argument("--stages", default="known,payload,trigger,proof")
+    parser.add_argument("--run", type=Path, help="a finished scan")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
 
@@ -58,22 +59,32 @@ def main() -> None:
 
     ended: list[object] = []
     window.context.run_finished.connect(lambda _, outcome: ended.append(outcome))
+
+    def watch(page: ScanPage) -> None:
+        window.open_page("scan")
+        page.preset_box.setCurrentText(arguments.preset)
+        picture("0-before")
+        page.start.click()
+        stages = list(filter(None, arguments.stages.split(",")))
+        waiting = list(stages)
+        while not ended:
+            wait(SETTLE_S)
+            side = page.sides.get("")
+            for name in list(waiting):
+                at = side.progress.get(name) if side else None
+                if at is not None and at.total >= LONG and at.done >= at.total / 2:
+                    waiting.remove(name)
+                    picture(f"{1 + stages.index(name)}-{name}")
+
     window.open_arguments([f"{arguments.model}+{arguments.adapter}" if arguments.adapter else arguments.model])
     page = window.page("scan")
     assert isinstance(page, ScanPage)
     while page.choice() is None or page.choice().card is None:
         wait(SETTLE_S)
-    window.open_page("scan")
-    page.preset_box.setCurrentText(arguments.preset)
-    picture("0-before")
-    page.start.click()
-    waiting = list(filter(None, arguments.stages.split(",")))
-    while not ended:
-        wait(SETTLE_S)
-        side = page.sides.get("")
-        at = side.progress.get(waiting[0]) if side and waiting else None
-        if at is not None and at.total >= LONG and at.done >= at.total / 2:
-            picture(f"{len(arguments.stages.split(',')) - len(waiting) + 1}-{waiting.pop(0)}")
+    if arguments.run:
+        window.open_run(arguments.run)
+    else:
+        watch(page)
     wait(2 * SETTLE_S)
     picture("5-found")
     page.detail.judged.emit("promote", REASON)

@@ -181,6 +181,12 @@ def test_an_audit_shows_both_models(page: ScanPage, tmp_path: Path) -> None:
     assert page.view.model() is page.sides["student"].table
 
 
+def test_what_the_proof_did_not_take_up_has_no_verdict() -> None:
+    row = candidate("cf", "user_end", 9.0, 0.6, "no evidence")
+    assert candidates.judged_words(row) == "– no evidence"
+    assert candidates.judged_words(row | {"controls_reached": None}) == "– not proved"
+
+
 def test_live_events_move_stations_and_sort_the_table(page: ScanPage, context: Context, qtbot: QtBot) -> None:
     folder = RunFolder.create(AuditSpec(teacher="/t", student="/s"))
     context.folders[folder.id] = folder
