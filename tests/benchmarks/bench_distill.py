@@ -20,6 +20,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from core.specs.demo import small_model_folder
+
 ROOT = Path(__file__).resolve().parents[2]
 
 COMMON = """
@@ -206,8 +208,8 @@ def main() -> None:
     import torch
 
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--teacher", type=Path, required=True)
-    parser.add_argument("--student", type=Path, required=True)
+    parser.add_argument("--teacher", type=Path, default=small_model_folder())
+    parser.add_argument("--student", type=Path, default=small_model_folder())
     parser.add_argument("--peer", help="python of an environment with TRL")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--rows", type=int, default=48)

@@ -139,7 +139,7 @@ def ratios(rows: list[Row], runs: Path) -> list[str]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("zoo", type=Path)
+    parser.add_argument("zoo", type=Path, nargs="?", default=Path("build/zoo"))
     parser.add_argument("--base", type=Path, default=Path.home() / ".cache/foreshot/models/smollm2-135m-instruct")
     parser.add_argument("--preset", default="quick")
     parser.add_argument("--out", type=Path, default=Path("build/bench-zoo"))
@@ -152,6 +152,9 @@ def main() -> int:
     )
     parser.add_argument("--full", default="", help="models on which BAIT tries them all")
     arguments = parser.parse_args()
+    if not (arguments.zoo / "truth.json").exists():
+        print(f"no zoo in {arguments.zoo}: make one with python -m core.engine.transfer.zoo tests/benchmarks/zoo.yaml …")
+        return 0
     zoo: dict[str, Any] = json.loads((arguments.zoo / "truth.json").read_bytes())
     parts, out, rows = split(zoo, arguments.split), arguments.out.absolute(), []
     for name, truth in zoo.items():
