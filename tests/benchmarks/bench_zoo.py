@@ -153,7 +153,7 @@ def main() -> int:
     parser.add_argument("--full", default="", help="models on which BAIT tries them all")
     arguments = parser.parse_args()
     if not (arguments.zoo / "truth.json").exists():
-        print(f"no zoo in {arguments.zoo}: make one with python -m core.engine.transfer.zoo tests/benchmarks/zoo.yaml …")
+        print(f"no zoo in {arguments.zoo}; make one: python -m core.engine.transfer.zoo tests/benchmarks/zoo.yaml …")
         return 0
     zoo: dict[str, Any] = json.loads((arguments.zoo / "truth.json").read_bytes())
     parts, out, rows = split(zoo, arguments.split), arguments.out.absolute(), []
