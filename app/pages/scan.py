@@ -438,7 +438,10 @@ class ScanPage(Page):
             self._show_empty()
             return
         report = side.report
-        self.sentence.setText(str(report.get("summary", {}).get("sentence", "")))
+        weights = (report.get("weights") or {}).get("findings") or ()
+        words = [str(report.get("summary", {}).get("sentence", ""))]
+        words += [str(row["message"]) for row in weights if row["severity"] != "high"]  # those are in the sentence
+        self.sentence.setText("\n".join(filter(None, words)))
         self.sentence.setVisible(bool(self.sentence.text()))
         unseen = [str(line) for line in report.get("could_not_see") or ()]
         if report.get("power"):

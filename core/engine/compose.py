@@ -287,7 +287,13 @@ def _model_line(part: Part) -> ModelLine:
 
 
 def _file_findings(part: Part) -> list[FileFindingLine]:
-    return [
+    """What the files show, and what the scan saw in weights and vocabulary before any prompt was tried."""
+    files = [
         FileFindingLine(role=part.role, id=found.id, severity=found.severity, file=found.file, message=found.message)
         for found in part.card.findings
+    ]
+    weights = ((part.scan or {}).get("weights") or {}).get("findings") or ()
+    return files + [
+        FileFindingLine(role=part.role, id=row["id"], severity=row["severity"], file="weights", message=row["message"])
+        for row in weights
     ]

@@ -104,3 +104,17 @@ def test_what_is_not_known_of_the_pipeline_is_a_gap(pair: scope.Parts) -> None:
         ("unknown", False),
     ]
     assert scope.pipeline_lines(AuditSpec(teacher="t")) == ()
+
+
+def test_what_the_weights_show_stands_with_the_files(pair: scope.Parts) -> None:
+    pair["teacher"].card = SimpleNamespace(
+        findings=[SimpleNamespace(id="pickle", severity="high", file="a.bin", message="A pickle.")]
+    )  # type: ignore[assignment]
+    pair["teacher"].scan = {"weights": {"findings": [{"id": "swapped_ids", "severity": "high", "message": "Swapped."}]}}
+    lines = compose._file_findings(pair["teacher"])
+    assert [(line.id, line.file, line.message) for line in lines] == [
+        ("pickle", "a.bin", "A pickle."),
+        ("swapped_ids", "weights", "Swapped."),
+    ]
+    pair["teacher"].scan = {"weights": None}  # triggers were given
+    assert len(compose._file_findings(pair["teacher"])) == 1

@@ -181,6 +181,12 @@ def test_an_audit_shows_both_models(page: ScanPage, tmp_path: Path) -> None:
     assert page.view.model() is page.sides["student"].table
 
 
+def test_what_the_weights_show_is_told(page: ScanPage, tmp_path: Path) -> None:
+    found = [{"id": "unused_rows", "severity": "medium", "message": "2 tokens that should be unused are trained."}]
+    page.open_run(write_scan(tmp_path / "scan-1", weights={"findings": found}))
+    assert page.sentence.text().endswith("\n2 tokens that should be unused are trained.")
+
+
 def test_what_the_proof_did_not_take_up_has_no_verdict() -> None:
     row = candidate("cf", "user_end", 9.0, 0.6, "no evidence")
     assert candidates.judged_words(row) == "– no evidence"
