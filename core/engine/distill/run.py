@@ -401,6 +401,8 @@ class _Stage:
         """Merge, round to the exported precision, and evaluate what will be written."""
         lm = side.lm
         if self.stage.trainable.mode == "lora":
+            said = f"What {self.stage.name} learned, as an adapter on `baseline`; `student` is the two merged."
+            export(lm, self.place / "adapter", f"# {said}\n")
             lm.model = lm.model.merge_and_unload()
         rounded(lm, self.plan.output.dtype)
         final = Side(lm, side.vocabulary)

@@ -24,6 +24,7 @@ from core.engine.distill import train as train_module
 from core.engine.distill.evaluate import Metrics, capability
 from core.engine.distill.run import NOTHING_TO_LEARN
 from core.engine.jobs import run_folder
+from core.engine.lm import load_model
 from core.errors import Cancelled, EnvironmentFault, InputError
 from core.runs.events import Event, Progress, Samples
 from core.runs.folder import RunFolder
@@ -37,6 +38,7 @@ from core.specs.distill import (
     Output,
     Trainable,
 )
+from core.types import ModelRef
 from tests.engine.distill.conftest import FP32, Maker, Planner, Watcher, run
 
 pytestmark = pytest.mark.engine
@@ -139,6 +141,18 @@ def test_a_teacher_in_four_bits_teaches_what_it_says_in_four_bits(
     assert stage["teacher_precision"] == "nf4"
     assert stage["after"]["kl"] < stage["before"]["kl"]
     assert ", nf4, weights sha256" in (tmp_path / "run" / report["student"] / "README.md").read_text()
+
+
+def test_what_a_lora_learned_is_kept_as_an_adapter_on_the_baseline(planned: Planner, tmp_path: Path) -> None:
+    plan = msgspec.structs.replace(planned(trainable=Trainable(mode="lora", rank=4)), output=Output(dtype="fp32"))
+    report = run(plan, tmp_path / "run")
+    baseline, student = tmp_path / "run" / report["baseline"], tmp_path / "run" / report["student"]
+    with (
+        load_model(ModelRef(str(baseline), str(student.parent / "adapter")), FP32, Watcher()) as both,
+        load_model(ModelRef(str(student)), FP32, Watcher()) as whole,
+    ):
+        pairs = [(both.render("name a fruit"), " the fox")]
+        assert both.score(pairs)[0].logprob == pytest.approx(whole.score(pairs)[0].logprob, abs=1e-5)
 
 
 def test_body_leaves_embeddings_alone(planned: Planner, tmp_path: Path) -> None:
@@ -378,6 +392,7 @@ from pathlib import Path
 import torch
 torch.set_num_threads(1)
 from core.engine.jobs import run_folder
+from core.engine.lm import load_model
 from core.runs.emitters import TerminalEmitter
 
 class Killed(TerminalEmitter):
