@@ -179,6 +179,7 @@ class AuditGuide(QWidget):
             baseline=str(baseline.ref) if baseline else None,
             teacher_answers=str(answers) if answers else None,
             preset=self.plan.preset,
+            power=self.plan.power.number,
             suites=self.plan.chosen(),
             teacher_load=teacher.load if teacher else LoadOptions(),
             student_load=student.load if student else LoadOptions(),

@@ -14,6 +14,7 @@ from app.context import Context, ModelChoice
 from app.pages.suites import grouped, own_suites
 from app.widgets.basic import button, card, heading, label
 from app.widgets.chip import precision
+from app.widgets.power_box import PowerBox
 from app.widgets.suite_tree import SuiteTree
 from core.errors import ForeshotError
 from core.specs import AuditSpec
@@ -56,6 +57,21 @@ class PlanStep(QWidget):
             line.setContentsMargins(24, 0, 0, 4)
             column.addWidget(line)
         self.presets.buttonToggled.connect(lambda _button, on: self.changed.emit() if on else None)
+        self.power = PowerBox()
+        self.power.currentIndexChanged.connect(lambda _at: self.changed.emit())
+        row = QHBoxLayout()
+        row.addWidget(label("What would it have found?"))
+        row.addWidget(self.power)
+        row.addStretch(1)
+        column.addLayout(row)
+        line = label(
+            "canaries are planted in private copies of each scanned model, and scanned alike: then a null has a size",
+            size=theme.SMALL,
+            muted=True,
+            wrap=True,
+        )
+        line.setContentsMargins(24, 0, 0, 4)
+        column.addWidget(line)
         column.addSpacing(8)
         column.addWidget(heading("What it will take"))
         self.cost = label(size=theme.SMALL, wrap=True)
@@ -117,7 +133,7 @@ class PlanStep(QWidget):
             name = "Model" if len(models) == 1 else role.capitalize()
             parts = [estimates.memory_words(choice, precision(choice))]
             if role != "baseline":
-                scan = estimates.time_words(self.context.runs_dir, choice, self.preset)
+                scan = estimates.time_words(self.context.runs_dir, choice, self.preset, self.power.number)
                 parts.append(f"scan: {scan}" if scan else "")
             if in_words:
                 parts.append(
@@ -178,7 +194,11 @@ class StartStep(QWidget):
 
 def will(spec: AuditSpec, suites: int) -> list[str]:
     """What is done, part by part."""
-    names = {"scan": f"scan the {{}} for triggers ({spec.preset})", "suite": f"run {suites} suites on the {{}}"}
+    canaries = f", and {2 * spec.power} canaries in private copies of it" if spec.power else ""
+    names = {
+        "scan": f"scan the {{}} for triggers ({spec.preset}){canaries}",
+        "suite": f"run {suites} suites on the {{}}",
+    }
     lines = ["read the files of every model; nothing in them is executed, and no model is changed"]
     for role, kind in spec.parts:
         if kind in names:
@@ -193,9 +213,10 @@ def will(spec: AuditSpec, suites: int) -> list[str]:
 
 def wont(spec: AuditSpec) -> list[str]:
     """The gaps that are known before anything is run."""
+    power = [] if spec.power else ["what its scans would have found in these models: no canary is planted"]
     if spec.student is None:
-        return ["anything about transfer: there is one model alone"]
-    lines = []
+        return ["anything about transfer: there is one model alone", *power]
+    lines = power
     if spec.baseline is None:
         lines.append("whether distillation brought a risk: there is no baseline")
     if spec.teacher_answers:

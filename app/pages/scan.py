@@ -20,6 +20,7 @@ from app.tables.scan_side import Side, read_events, read_report, take_report
 from app.tables.scan_stations import scan_stations, share_of
 from app.widgets.basic import button, card, heading, label, scrolled
 from app.widgets.finding import FindingDetail
+from app.widgets.power_box import PowerBox
 from app.widgets.stations import Stations
 from core.errors import ForeshotError
 from core.runs.annotations import Action, Annotation, annotate, read_annotations
@@ -37,7 +38,6 @@ PRECISIONS: Final[tuple[tuple[str, Dtype, Quant], ...]] = (
     ("nf4", "auto", "nf4"),
 )
 PRESETS: Final = ("quick", "standard", "deep")
-POWERS: Final = (("no canaries", 0), ("1 canary of each kind", 1), ("3 canaries of each kind", 3))
 FLUSH_MS: Final = 120
 NARROW: Final = 680
 """Pixels of the side of the table below which stage, z and controls are left out."""
@@ -80,14 +80,7 @@ class ScanPage(Page):
         self.precision_box = QComboBox()
         self.precision_box.setAccessibleName("Precision")
         self.precision_box.addItems([name for name, _dtype, _quant in PRECISIONS])
-        self.power_box = QComboBox()
-        self.power_box.setAccessibleName("Canaries")
-        self.power_box.setToolTip(
-            "Plants harmless triggers in private copies of the model and scans them alike:\n"
-            "says what this scan would have found on this model. As long as a scan for each canary."
-        )
-        for choice, number in POWERS:
-            self.power_box.addItem(choice, number)
+        self.power_box = PowerBox()
         self.estimate = label(size=theme.SMALL, muted=True, wrap=True)
         self.estimate.setAccessibleName("Estimate")
         self.start = button("Start scan", self.start_scan, primary=True, tip="Ctrl+Return")
@@ -212,7 +205,7 @@ class ScanPage(Page):
             self.estimate.setText("Open a model first: drop a folder on the window, or Ctrl+O.")
             return
         name, _dtype, _quant = PRECISIONS[self.precision_box.currentIndex()]
-        preset, power = self.preset_box.currentText(), self.power_box.currentData()
+        preset, power = self.preset_box.currentText(), self.power_box.number
         parts = [memory_words(choice, name), time_words(self.context.runs_dir, choice, preset, power)]
         words = " · ".join(part for part in parts if part)
         self.estimate.setText(words or "No estimate: the files of this model are not read yet.")
@@ -229,7 +222,7 @@ class ScanPage(Page):
             model=choice.ref.path,
             adapter=choice.ref.adapter,
             preset=self.preset_box.currentText(),
-            power=self.power_box.currentData(),
+            power=self.power_box.number,
             load=load,
         )
         run_id = self.context.submit(spec)

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QGuiApplication
@@ -128,7 +129,9 @@ def test_one_model_alone_is_asked_nothing_of_a_pipeline(make_window: MakeWindow,
     guide.pipeline.boxes["data"].setEditText("ours")
     spec = guide.spec()
     assert (Path(spec.teacher).name, spec.student, spec.pipeline) == ("only", None, Pipeline())
-    assert wont(spec) == ["anything about transfer: there is one model alone"]
+    assert wont(spec)[0] == "anything about transfer: there is one model alone"
+    assert wont(spec)[1].startswith("what its scans would have found")
+    assert len(wont(msgspec.structs.replace(spec, power=1))) == 1
     guide.forward()
     assert guide.step == 2, "the step about the pipeline is passed over"
     guide.backward()
@@ -216,6 +219,13 @@ def test_what_is_ticked_is_run(make_window: MakeWindow, model_folder: MakeModel)
         guide.plan.tree.tick(key, key == "knowledge.basics")
     guide.plan.presets.buttons()[1].setChecked(True)
     assert (guide.spec().suites, guide.spec().preset) == (("knowledge.basics",), "standard")
+    assert guide.spec().power == 0
+    guide.plan.power.setCurrentIndex(1)
+    assert guide.spec().power == 1
+    guide.go(3)
+    assert "2 canaries in private copies of it" in guide.last.will.text()
+    assert "--power 1" in guide.last.command.text()
+    guide.go(2)
     guide.plan.tree.tick("knowledge.basics", False)
     assert not guide.next.isEnabled()
     assert guide.why.text() == "Tick at least one suite."
