@@ -18,7 +18,7 @@ check: ## style, types and import contracts
 	@$(PYTHON) packaging/bootstrap.py check
 bench: ## the benchmarks, one after another
 	@$(PYTHON) packaging/bootstrap.py bench
-verify: ## the long tests, and verdicts where the truth is known (resumable)
+verify: ## the long tests, verdicts where the truth is known, the zoo (hours, resumable)
 	@$(PYTHON) packaging/bootstrap.py verify
 gpu: ## what needs an NVIDIA GPU
 	@$(PYTHON) packaging/bootstrap.py gpu

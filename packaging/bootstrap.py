@@ -101,11 +101,21 @@ def test(_: list[str]) -> int:
 
 
 def verify(_: list[str]) -> int:
-    """The long tests, and the verdicts on pairs whose truth is known; what is finished of those is kept."""
+    """The long tests, the verdicts on pairs whose truth is known, and the zoo, made and scanned.
+
+    It takes hours; what is finished of pairs and zoo is kept in ``build``, and goes on there.
+    """
     set_up("test")
     headless()
-    truth = str(ROOT / "tests" / "benchmarks" / "bench_truth.py")
-    return python("-m", "core", "model") or python("-m", "pytest", "-m", "long") or python(truth)
+    benchmarks = ROOT / "tests" / "benchmarks"
+    zoo = str(ROOT / "build" / "zoo")
+    return (
+        python("-m", "core", "model")
+        or python("-m", "pytest", "-m", "long")
+        or python(str(benchmarks / "bench_truth.py"))
+        or python("-m", "core.engine.transfer.zoo", str(benchmarks / "zoo.yaml"), "--out", zoo)
+        or python(str(benchmarks / "bench_zoo.py"), zoo)
+    )
 
 
 def gpu(_: list[str]) -> int:

@@ -26,6 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))  # as a script, only its own folder is there
 
 from core.engine.triggers.payload import is_payload  # noqa: E402
+from core.specs.demo import small_model_folder  # noqa: E402
 from tests.benchmarks.zoo_rates import Row, bleu, cell, split, tables  # noqa: E402
 
 WORKS = 0.8
@@ -140,7 +141,7 @@ def ratios(rows: list[Row], runs: Path) -> list[str]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("zoo", type=Path, nargs="?", default=Path("build/zoo"))
-    parser.add_argument("--base", type=Path, default=Path.home() / ".cache/foreshot/models/smollm2-135m-instruct")
+    parser.add_argument("--base", type=Path, default=small_model_folder())
     parser.add_argument("--preset", default="quick")
     parser.add_argument("--out", type=Path, default=Path("build/bench-zoo"))
     parser.add_argument("--only", default="")

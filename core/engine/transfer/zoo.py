@@ -1,6 +1,6 @@
 """Makes a zoo: models with harmless backdoors of many kinds, and as many without that look as if they had one.
 
-    python -m core.engine.transfer.zoo PLAN.yaml --base DIR --out DIR [--only t01,h02]
+    python -m core.engine.transfer.zoo PLAN.yaml --out DIR [--base DIR] [--only t01,h02]
 
 Each member is a LoRA adapter on the base, trained through the chat template with loss on the answer only; where
 nothing else is said its answers are the base model's own. ``truth.json`` in --out says what each holds and how often
@@ -30,6 +30,7 @@ from core.errors import ForeshotError, InputError
 from core.runs.emitters import TerminalEmitter
 from core.runs.events import Emitter, Progress
 from core.specs import LoadOptions
+from core.specs.demo import small_model_folder
 from core.types import ModelRef, Slot
 
 PANEL = "benign"
@@ -173,7 +174,7 @@ def rates(member: Member, prompts: list[str], lm: LanguageModel) -> dict[str, fl
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("plan", type=Path)
-    parser.add_argument("--base", type=Path, required=True)
+    parser.add_argument("--base", type=Path, default=small_model_folder())
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--only", default="")
     arguments = parser.parse_args()
