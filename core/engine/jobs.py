@@ -43,12 +43,12 @@ def run_job(spec: JobSpec, folder: RunFolder, emitter: Emitter) -> dict[str, Any
     if isinstance(spec, ScanSpec):
         from core.engine.triggers import run_scan
 
-        report = run_scan(spec, folder, emitter)
         if not spec.power:
-            return report
-        from core.engine.power import with_power
+            return run_scan(spec, folder, emitter)
+        from core.engine.power import check_power, with_power
 
-        return with_power(report, spec, folder, emitter)
+        check_power(spec)
+        return with_power(run_scan(spec, folder, emitter), spec, folder, emitter)
     if isinstance(spec, SuiteSpec):
         from core.engine.probes import run_spoken, run_suites
 

@@ -22,6 +22,7 @@ from core.engine.transfer.zoo import PANEL, Member, rates, rows_of
 from core.engine.triggers import account, run_scan
 from core.engine.triggers.library import known_triggers
 from core.engine.triggers.payload import is_payload
+from core.errors import InputError
 from core.runs.emitters import PrefixEmitter
 from core.runs.events import Emitter, Progress
 from core.runs.folder import RunFolder, write_atomic
@@ -31,6 +32,16 @@ from core.types import RESOURCES
 TAKEN = 0.8
 """Share of held-out prompts in which a canary has to answer to its trigger; else nothing is learned of the scan."""
 FOUND = ("confirmed", "likely")
+
+
+def check_power(spec: ScanSpec) -> None:
+    """Refuse what cannot be planted, before the scan. Raises InputError."""
+    if spec.ref.adapter and spec.load.quant != "none":
+        raise InputError(
+            "power_quantised_adapter",
+            "Canaries cannot be planted on an adapter whose base is quantised.",
+            "Leave out --power, or --quant.",
+        )
 
 
 def with_power(report: dict[str, Any], spec: ScanSpec, folder: RunFolder, emitter: Emitter) -> dict[str, Any]:

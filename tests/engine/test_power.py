@@ -14,7 +14,7 @@ from core.engine.jobs import run_job
 from core.engine.transfer.zoo import Member
 from core.engine.triggers import account
 from core.engine.triggers.library import known_triggers
-from core.errors import Cancelled
+from core.errors import Cancelled, InputError
 from core.runs.events import Progress
 from core.runs.folder import RunFolder
 from core.specs import LoadOptions, ScanSpec, command_line
@@ -128,6 +128,12 @@ def test_a_canary_that_did_not_take_counts_for_nothing() -> None:
     assert "phrase 1 of 2 (95 % interval 1% to 99%; 1 more did not take)" in text
     assert "rare token: none took, so nothing is known" in text
     assert "was not measured" not in text
+
+
+def test_what_cannot_be_planted_is_refused_before_the_scan(tmp_path: Path) -> None:
+    spec = ScanSpec(model="m", adapter="a", power=1, load=LoadOptions(quant="nf4"))
+    with pytest.raises(InputError, match="quantised"):
+        run_job(spec, RunFolder.create(spec, tmp_path / "run"), Watcher())
 
 
 def test_the_command_says_it() -> None:
