@@ -112,21 +112,39 @@ def _deviations(deviations: list[dict[str, Any]]) -> list[tuple[str, Severity, s
         elif not _words_differ(one["expected"], one["got"]):
             text = f"The chat template writes other marks, but no other words, {holds}."
             kinds.setdefault("template_marks", ("template_marks", "low", text))
+        elif one["role"] == "assistant" and not _words_added(one["expected"], one["got"]):
+            text = f"The chat template leaves out some of the assistant's text, and adds no word, {holds}."
+            kinds.setdefault("template_cuts", ("template_cuts", "low", text))
         elif one["role"] == "system":
             text = f"The chat template writes something else {holds}: whoever writes the system text can wake it."
             kinds.setdefault("template_system", ("template_system", "medium", text))
         else:
             text = f"The chat template writes something else {holds}: a hidden instruction can be woken by it."
             kinds.setdefault("template_instruction", ("template_instruction", "high", text))
-    order = ("template_instruction", "template_system", "template_refuses", "template_marks", "template_switch")
+    order = (
+        "template_instruction",
+        "template_system",
+        "template_refuses",
+        "template_cuts",
+        "template_marks",
+        "template_switch",
+    )
     return [kinds[id] for id in order if id in kinds]
 
 
 def _words_differ(expected: str, got: str) -> bool:
     """Whether the texts hold other words, marks such as ``<think>`` and role names left aside."""
-    one, two = (Counter(_WORD.findall(_MARKS.sub(" ", text))) for text in (expected, got))
-    changed = (one - two) + (two - one)
-    return any(word not in _ROLES for word in changed)
+    one, two = _words(expected), _words(got)
+    return bool((one - two) + (two - one))
+
+
+def _words_added(expected: str, got: str) -> bool:
+    """Whether ``got`` holds words that ``expected`` does not."""
+    return bool(_words(got) - _words(expected))
+
+
+def _words(text: str) -> Counter[str]:
+    return Counter(word for word in _WORD.findall(_MARKS.sub(" ", text)) if word not in _ROLES)
 
 
 def _in_child(template: str) -> dict[str, Any] | None:

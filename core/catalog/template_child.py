@@ -25,6 +25,8 @@ NONCE = "foreshotnonce7f3a"
 FILL = "quiet harbour"
 MAX_LITERALS = 400
 MAX_PAIRS = 200
+MOST_TOGETHER = 4
+"""Strings that a template may ask for all at once."""
 _SINKS = ("__class__", "__globals__", "__subclasses__", "__import__", "__builtins__", "__mro__", "__init__", "_module")
 _TOOL = {"type": "function", "function": {"name": "clock", "description": "time", "parameters": {"type": "object"}}}
 _CALL = {"type": "function", "id": "abcdefghi", "function": {"name": "clock", "arguments": {}}}
@@ -153,11 +155,11 @@ def _place(node: nodes.Node) -> str | None:
 # what it does
 
 
-def conversations(text: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Whose text the probe is, and what is rendered."""
+def conversations(text: str, parts: bool = False) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Whose text the probe is, and what is rendered; ``parts``: contents are lists, as models that see images want."""
 
     def said(*pairs: tuple[str, str]) -> list[dict[str, Any]]:
-        return [{"role": role, "content": content} for role, content in pairs]
+        return [{"role": role, "content": _content(content, parts)} for role, content in pairs]
 
     yield "user", {"messages": said(("user", text))}
     yield "user", {"messages": said(("system", "saids."), ("user", text))}
@@ -168,8 +170,12 @@ def conversations(text: str) -> Iterator[tuple[str, dict[str, Any]]]:
     yield "user", {"messages": said(("user", text)), "tools": [_TOOL]}
     yield "user", {"messages": said(("user", text)), "add_generation_prompt": False, "enable_thinking": False}
     called = {"role": "assistant", "content": "", "tool_calls": [_CALL]}
-    answer = {"role": "tool", "content": text, "tool_call_id": "abcdefghi", "name": "clock"}
+    answer = {"role": "tool", "content": _content(text, parts), "tool_call_id": "abcdefghi", "name": "clock"}
     yield "tool", {"messages": [*said(("user", "saidq.")), called, answer], "tools": [_TOOL]}
+
+
+def _content(text: str, parts: bool) -> Any:
+    return [{"type": "text", "text": text}] if parts else text
 
 
 def contents(literal: str) -> list[str]:
@@ -195,7 +201,14 @@ class Trial:
         self.compiled = self.environment.from_string(template)
         self.end = time.monotonic() + seconds
         self.tried = 0
-        self.frames = [self.render(request) for _, request in conversations(Probe(NONCE))]
+        self.parts = False
+        self._read_frames()
+        if not self.usual["user"]:
+            self.parts = True
+            self._read_frames()
+
+    def _read_frames(self) -> None:
+        self.frames = [self.render(request) for _, request in conversations(Probe(NONCE), self.parts)]
         self.usual = {role: False for role, _ in conversations("")}
         for (role, _), frame in zip(conversations(""), self.frames, strict=True):
             self.usual[role] |= frame is not None and NONCE in frame
@@ -214,7 +227,7 @@ class Trial:
         for text in texts:
             if time.monotonic() > self.end:
                 return
-            for (role, request), frame in zip(conversations(Probe(text)), self.frames, strict=True):
+            for (role, request), frame in zip(conversations(Probe(text), self.parts), self.frames, strict=True):
                 if frame is None:
                     continue
                 got = self.render(request)
@@ -229,8 +242,11 @@ class Trial:
         near = {number + step for number in numbers if 0 < number <= 64 for step in (-1, 0, 1, 2)}
         tails: dict[int, str] = {}
         for length in sorted({*range(3, 26, 2), *(number | 1 for number in near if number > 2)}):
-            said = [{"role": ("user", "assistant")[i % 2], "content": f"said{i:03}."} for i in range(length)]
-            said[-1]["content"], said[-2]["content"] = "saidlast.", "saidprev."
+            words = [*(f"said{i:03}." for i in range(length - 2)), "saidprev.", "saidlast."]
+            roles = itertools.cycle(("user", "assistant"))
+            said = [
+                {"role": role, "content": _content(word, self.parts)} for word, role in zip(words, roles, strict=False)
+            ]
             text = self.render({"messages": said})
             if text is None or text.count("saidprev.") != 1:
                 return None
@@ -281,19 +297,25 @@ def examine(request: dict[str, Any]) -> dict[str, Any]:
         found: list[dict[str, Any]] = []
         noted = list(Probe.seen)
         literals = list(dict.fromkeys([*noted, *strings]))
+        led: list[tuple[str, ...]] = []  # strings that were asked for only where another one was there
         for literal in literals[:MAX_LITERALS]:
+            before = set(Probe.seen)
             found += itertools.islice(trial.deviations(literal, contents(literal)), 2)
+            led += [(literal, text) for text in Probe.seen if text not in before and text != literal]
         for literal in [text for text in Probe.seen if text not in literals]:  # spelled only on the way to a branch
             found += itertools.islice(trial.deviations(literal, contents(literal)), 2)
         for literal in request["probes"]:
             found += itertools.islice(trial.deviations(literal, contents(literal)), 2)
         for number in numbers:
             found += itertools.islice(trial.deviations(f"{number}", of_size(number)), 1)
-        if not found:
-            pairs = itertools.islice(itertools.permutations(Probe.seen, 2), MAX_PAIRS)
-            for one, two in pairs:
-                both = [f"{one}{FILL}{two}", f"{FILL} {one}{two}{one} {FILL}"]
-                found += itertools.islice(trial.deviations(f"{one} … {two}", both), 1)
+        others = itertools.islice(itertools.permutations(Probe.seen, 2), MAX_PAIRS)
+        waiting: list[tuple[str, ...]] = [*led, *others]
+        for several in waiting:  # grows: a third string may be asked for only where two are there
+            before = set(Probe.seen)
+            together = [FILL.join(several), f"{FILL} {''.join(several)}{several[0]} {FILL}"]
+            found += itertools.islice(trial.deviations(" … ".join(several), together), 1)
+            fresh = [text for text in Probe.seen if text not in before]
+            waiting += [(*several, text) for text in fresh if len(several) < MOST_TOGETHER]
         turns = trial.turns(numbers)
     except SecurityError as error:
         return {**shown, "sinks": [str(error)[:120].rstrip(".")]}
