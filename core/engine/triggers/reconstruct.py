@@ -37,6 +37,10 @@ LOOKALIKES = {"a": "а", "c": "с", "e": "е", "i": "і", "o": "о", "p": "р", 
 """Latin letters and the Cyrillic ones that look like them."""
 GAIN = 0.4
 """A longer trigger has to be worth so many nats more."""
+LOOKS = 3
+"""Steps of a search before strings are lengthened: single tokens, look-alikes, every word."""
+PAGE = 2048
+"""Words that are read between two reports of progress."""
 
 
 class Effort(NamedTuple):
@@ -105,10 +109,10 @@ def reconstruct(
         search.look_around()
     before = objective.reads
     for done in range(effort.rounds):
-        objective.emitter.emit(Progress("trigger", "Accretion", 1 + done, 2 + effort.rounds))
+        search.tell("Accretion", LOOKS + done)
         if search.sure() or objective.reads - before > effort.reads or not search.extend():
             break
-    objective.emitter.emit(Progress("trigger", "Accretion", 1 + effort.rounds, 2 + effort.rounds))
+    search.tell("Cutting back", LOOKS + effort.rounds)
     found = [Found(text, slot, value, bare) for text, slot, value in search.result()]
     return sorted(found, key=lambda one: -one.value)
 
@@ -121,6 +125,10 @@ class _Search:
         self.known: dict[tuple[str, Slot], float] = {}  # worth over all prompts
         self.glimpsed: dict[tuple[str, Slot], float] = {}  # worth on the first prompt
         self._texts = [self.tokenizer.decode([token]) for token in range(len(self.tokenizer))]
+
+    def tell(self, task: str, done: float) -> None:
+        """Say how far the search has come; all steps count alike, and those that are not needed are passed over."""
+        self.objective.emitter.emit(Progress("trigger", task, done, LOOKS + self.effort.rounds + 1))
 
     def ranked(self) -> list[tuple[str, Slot, float]]:
         pairs = sorted(self.known.items(), key=lambda item: (-item[1], len(item[0][0]), item[0]))
@@ -151,9 +159,11 @@ class _Search:
 
     def look_around(self) -> None:
         """From what is cheap to what takes long, as far as nothing has worked."""
+        self.tell("Single tokens", 0)
         if not self.sure():
             self.first()
         if self.best_other() < PLAINLY:
+            self.tell("Look-alike letters", 1)
             self.lookalikes()
         if self.best_other() < PLAINLY and self.effort.dictionary:
             self.dictionary()
@@ -185,7 +195,10 @@ class _Search:
     def dictionary(self) -> None:
         """Every word: where the trigger is several, one alone moves the payload, by less than slopes can tell."""
         words = words_of(self._texts)[: self.effort.dictionary]
-        worth = self.objective.values(words, TRIED[0], self.prompts[:1], GLANCE)
+        worth: list[float] = []
+        for start in range(0, len(words), PAGE):
+            self.tell("Every word", 2 + start / len(words))
+            worth += self.objective.values(words[start : start + PAGE], TRIED[0], self.prompts[:1], GLANCE)
         best = sorted(range(len(words)), key=lambda at: -worth[at])[:GLANCED]
         for slot in TRIED:
             self.read([words[at] for at in best], slot, self.effort.second)
