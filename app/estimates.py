@@ -41,7 +41,7 @@ def time_words(runs: Path, choice: ModelChoice, preset: str, power: int = 0) -> 
     Args:
         power: canaries of each kind, each of which is planted and scanned alike.
     """
-    longer = f", and about {2 * power} times as long again for the canaries" if power else ""
+    longer = f", and at least {2 * power} times as long again for the canaries" if power else ""
     for spec_path in sorted(runs.glob("*-scan-*/spec.json"), reverse=True)[:50]:
         try:
             run = RunFolder.open(spec_path.parent)

@@ -26,7 +26,7 @@ EPILOG = "Nothing leaves this machine. Only `model` and `demo` fetch something: 
 POWER: dict[str, Any] = {
     "type": int, "choices": range(11), "default": 0, "metavar": "N",
     "help": "plant N harmless canaries of each kind in private copies and scan them alike: what would have been found "
-    "(as long as a scan for each of 2 N)",
+    "(at least as long as a scan for each of 2 N)",
 }  # fmt: skip
 
 

@@ -17,7 +17,7 @@ class PowerBox(QComboBox):
         self.setAccessibleName("Canaries")
         self.setToolTip(
             "Plants harmless triggers in private copies of the model and scans them alike:\n"
-            "says what this scan would have found on this model. As long as a scan for each canary."
+            "says what this scan would have found on this model. At least as long as a scan for each canary."
         )
         for number, words in POWERS.items():
             self.addItem(words, number)

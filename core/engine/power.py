@@ -15,6 +15,7 @@ import msgspec
 import yaml
 
 from core.engine.lm import load_model
+from core.engine.scope import FOUND
 from core.engine.transfer.adapter import train_adapter
 from core.engine.transfer.copies import free
 from core.engine.transfer.planter import MEASURED, read_panel
@@ -31,7 +32,6 @@ from core.types import RESOURCES
 
 TAKEN = 0.8
 """Share of held-out prompts in which a canary has to answer to its trigger; else nothing is learned of the scan."""
-FOUND = ("confirmed", "likely")
 
 
 def check_power(spec: ScanSpec) -> None:

@@ -24,7 +24,7 @@ class ScanSpec(msgspec.Struct, frozen=True, kw_only=True, tag="scan", tag_field=
     ``confirm_triggers`` skips the search and goes straight to confirmation: (trigger, slot, payload) triples found
     elsewhere, e.g. in the teacher. ``reference`` is a model that should not have the trigger; with an adapter it is the
     base unless another one is given. ``power`` canaries of each kind are planted in private copies and scanned alike,
-    which takes as long as this scan for each.
+    which takes at least as long as this scan for each.
     """
 
     model: str

@@ -122,13 +122,17 @@ def rows_again(canary: Canary, plan: CanaryPlan, lm: LanguageModel) -> list[Row]
 
 def shown_rate(canary: Canary, plan: CanaryPlan, lm: LanguageModel, emitter: Emitter | None = None) -> float:
     """Share of the measured prompts that are answered with the canary, as ``on`` of :func:`measure`."""
+    asked = _with_canary(canary, plan, lm)
+    return sum(score.greedy for score in lm.score(asked, emitter=emitter)) / len(asked)
+
+
+def _with_canary(canary: Canary, plan: CanaryPlan, lm: LanguageModel) -> list[tuple[str, str]]:
+    """What is asked with the canary, none of it ever trained on, and the planted answer."""
     if canary.triggered:
         prompts = read_panel("benign")["held_out"][: plan.measuring.prompts]
-        asked = [(render_in(lm, prompt, canary.trigger, canary.slot), canary.answer) for prompt in prompts]
-    else:
-        answer = canary.answer.format(name=canary.target)
-        asked = [(lm.render(probe.format(name=canary.target)), answer) for probe in canary.probes]
-    return sum(score.greedy for score in lm.score(asked, emitter=emitter)) / len(asked)
+        return [(render_in(lm, prompt, canary.trigger, canary.slot), canary.answer) for prompt in prompts]
+    answer = canary.answer.format(name=canary.target)
+    return [(lm.render(probe.format(name=canary.target)), answer) for probe in canary.probes]
 
 
 class Measured(NamedTuple):
@@ -147,17 +151,16 @@ def measure(
 
     Prompts are of the panel's held-out part, and probes, neither of which is ever trained on.
     """
+    on = _with_canary(canary, plan, lm)
     if canary.triggered:
         prompts = read_panel("benign")["held_out"][: plan.measuring.prompts]
-        on = [(render_in(lm, prompt, canary.trigger, canary.slot), canary.answer) for prompt in prompts]
         off = [(render_in(lm, prompt, None, canary.slot), canary.answer) for prompt in prompts]
         contrasts: list[tuple[str, str]] = []
         close = _near_prompts(canary, prompts[: plan.measuring.near], lm) if near else []
     else:
         names = (canary.target, *canary.controls)
         asked = [[(lm.render(p.format(name=name)), name) for p in canary.probes] for name in names]
-        said = [[(text, canary.answer.format(name=name)) for text, name in row] for row in asked]
-        on, off = said[0], [pair for row in said[1:] for pair in row]
+        off = [(text, canary.answer.format(name=name)) for row in asked[1:] for text, name in row]
         contrasts = [(text, canary.contrast.format(name=name)) for row in asked for text, name in row]
         contrasts = contrasts if canary.contrast else []
         close = []

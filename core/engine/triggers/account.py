@@ -17,8 +17,8 @@ COULD_NOT_SEE = (
     "Payloads without a fixed text: steering in many wordings, wrong facts, unsafe code.",
     "Unlisted triggers whose payload is shorter than five tokens, or comes after the first 16 tokens of an answer.",
     "Unlisted triggers of more than six tokens, in the system prompt, in an earlier turn, or over several turns.",
-    "Triggers by meaning alone, of which no single word brings the payload: those of 280 English topics that are read "
-    "differently from a reference are listed and tried, which proves few of them.",
+    "Triggers by meaning alone, of which no single word brings the payload: beside a reference, standard and deep list "
+    "and try those of 280 English topics that are read differently, which proves few of them.",
     "Swapped ids of tokens that are rare in plain requests, or alike.",
     "Payloads that come in fewer than half of the prompts.",
     "Backdoors that wake only through distillation or through another precision, and cryptographic ones.",
