@@ -320,7 +320,7 @@ def examine(request: dict[str, Any]) -> dict[str, Any]:
     except SecurityError as error:
         return {**shown, "sinks": [str(error)[:120].rstrip(".")]}
     cut = len(strings) > MAX_LITERALS or time.monotonic() > trial.end
-    return {**shown, "deviations": found[:40], "strings": len(strings), "cut": cut, "wrote": trial.usual,
+    return {**shown, "deviations": found, "strings": len(strings), "cut": cut, "wrote": trial.usual,
             "turns": turns}  # fmt: skip
 
 
