@@ -65,6 +65,8 @@ def suite_words(runs: Path, choice: ModelChoice, items: int) -> str:
         if not isinstance(run.spec, SuiteSpec) or run.spec.ref != choice.ref or run.spec.load != choice.load:
             continue
         report = run.read_json("report.json") or {}
+        if report.get("computed") == 0:  # it only looked its numbers up
+            continue
         seconds = (report.get("timing") or {}).get("suite")
         scored = sum(int(suite.get("n", 0)) for suite in report.get("suites", ()))
         if isinstance(seconds, int | float) and seconds > 0 and scored:

@@ -97,7 +97,7 @@ def test(_: list[str]) -> int:
         say("the small real model")
         if python("-m", "core", "model"):
             say("without the small model its tests are skipped")
-    return check([]) or python("-m", "pytest", "-m", "not gpu and not long")
+    return check([]) or python("-m", "pytest", "-m", "not gpu and not long", *side_by_side())
 
 
 def verify(_: list[str]) -> int:
@@ -265,6 +265,14 @@ def python(*words: str) -> int:
 def lint_imports() -> int:
     tool = PYTHON.with_name("lint-imports.exe" if os.name == "nt" else "lint-imports")
     return subprocess.run([str(tool)], check=False).returncode
+
+
+def side_by_side() -> list[str]:
+    """Flags of pytest for a process a core (tests/conftest.py holds each to its own); memory bounds them to four."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    processes = min(cores, 4)
+    # the order of the collection stays: what takes longest has to begin first
+    return ["-n", str(processes), "--dist", "loadgroup", "--no-loadscope-reorder"] if processes > 1 else []
 
 
 def detached(*command: str) -> None:

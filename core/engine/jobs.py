@@ -7,6 +7,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from core.engine.remembered import recall, remember, run_key
 from core.errors import BugError, Cancelled, EnvironmentFault, ForeshotError
 from core.runs.emitters import PipeEmitter, RecordingEmitter, TerminalEmitter
 from core.runs.events import Emitter, Error, Result, State
@@ -50,9 +51,7 @@ def run_job(spec: JobSpec, folder: RunFolder, emitter: Emitter) -> dict[str, Any
         check_power(spec)
         return with_power(run_scan(spec, folder, emitter), spec, folder, emitter)
     if isinstance(spec, SuiteSpec):
-        from core.engine.probes import run_spoken, run_suites
-
-        return (run_spoken if spec.spoken or spec.answers else run_suites)(spec, folder, emitter)
+        return _suites(spec, folder, emitter)
     if isinstance(spec, AskSpec):
         from core.engine.ask import run_ask
 
@@ -73,6 +72,24 @@ def run_job(spec: JobSpec, folder: RunFolder, emitter: Emitter) -> dict[str, Any
     from core.engine.audit import run_audit
 
     return run_audit(spec, folder, emitter)
+
+
+def _suites(spec: SuiteSpec, folder: RunFolder, emitter: Emitter) -> dict[str, Any]:
+    if spec.spoken or spec.answers:
+        from core.engine.probes import run_spoken
+
+        return run_spoken(spec, folder, emitter)
+    emitter.emit(State("loading"))
+    key = run_key(spec)
+    known = recall(key, spec, folder, emitter) if key else None
+    if known:
+        return known
+    from core.engine.probes import run_suites
+
+    report = run_suites(spec, folder, emitter)
+    if key:
+        remember(key, report, folder)
+    return report
 
 
 def _report_failure(error: Exception, folder: RunFolder, emitter: RecordingEmitter) -> int:

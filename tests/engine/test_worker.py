@@ -26,6 +26,7 @@ def start(folder: RunFolder) -> subprocess.Popen[bytes]:
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         cwd=ROOT,
+        env=os.environ | {"FORESHOT_CACHE": str(folder.path) + "-cache"},  # no run may look up another's numbers
     )
     send(worker, encode(Start(str(folder.path))))
     return worker

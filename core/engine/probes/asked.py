@@ -19,6 +19,7 @@ from core.engine.lm import (
     load_prompts,
     open_scores,
 )
+from core.engine.remembered import EARLIER
 from core.runs.events import Emitter
 from core.specs import LoadOptions
 from core.types import ModelRef
@@ -99,7 +100,7 @@ class AskedOnDisk(Asked):
     def notes(self) -> tuple[str, ...]:
         if self._lm is not None:
             return self._lm.notes
-        return (*self._said[1], "every number was computed by an earlier run of the same weights")
+        return (*self._said[1], EARLIER)
 
     def __enter__(self) -> AskedOnDisk:
         return self
