@@ -6,11 +6,11 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 from core.errors import Cancelled, InputError
-from core.runs.folder import RunFolder, write_atomic
+from core.runs.folder import RunFolder, claimed, write_atomic
 from core.specs import AuditSpec, DistillSpec, JobSpec, LoadOptions, ScanSpec, SuiteSpec
 
 GATED: dict[type, str] = {ScanSpec: "scan", SuiteSpec: "suite", AuditSpec: "audit"}
@@ -39,8 +39,10 @@ def run_spec(spec: JobSpec, arguments: argparse.Namespace) -> int:
                 failure.append(event)
             super().emit(event)
 
-    folder = RunFolder.create(spec, Path(arguments.out) if arguments.out else None, resume=arguments.resume)
-    code = run_folder(folder.path, Terminal())
+    out = Path(arguments.out) if arguments.out else None
+    with claimed(out) if out else nullcontext():
+        folder = RunFolder.create(spec, out, resume=arguments.resume)
+        code = run_folder(folder.path, Terminal())
     if failure:
         print(f"foreshot: {failure[0].message} {failure[0].hint}", file=sys.stderr)
         if (rest := folder.path / "scorecard.pdf").exists():

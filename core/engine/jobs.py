@@ -11,7 +11,7 @@ from core.engine.remembered import recall, remember, run_key
 from core.errors import BugError, Cancelled, EnvironmentFault, ForeshotError
 from core.runs.emitters import PipeEmitter, RecordingEmitter, TerminalEmitter
 from core.runs.events import Emitter, Error, Result, State
-from core.runs.folder import RunFolder, disk_fault
+from core.runs.folder import RunFolder, claimed, disk_fault
 from core.specs import AskSpec, AuditSpec, CanarySpec, DistillSpec, JobSpec, ScanSpec, SoftLabelsSpec, SuiteSpec
 
 EXIT_CANCELLED = 130
@@ -21,9 +21,14 @@ def run_folder(path: Path, emitter: PipeEmitter | TerminalEmitter) -> int:
     """Run the job of the folder ``path`` (its ``spec.json`` is there). Returns the exit code; never raises."""
     try:
         folder = RunFolder.open(path)
+        with claimed(folder.path):
+            return _run(folder, emitter)
     except ForeshotError as error:
         emitter.emit(Error("user", error.code, error.message, error.hint))
         return error.exit_code
+
+
+def _run(folder: RunFolder, emitter: PipeEmitter | TerminalEmitter) -> int:
     recorder = RecordingEmitter(emitter, folder.path / "events.jsonl")
     try:
         report = run_job(folder.spec, folder, recorder)

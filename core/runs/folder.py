@@ -12,6 +12,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,37 @@ def disk_fault(error: OSError, path: Path) -> EnvironmentFault:
         f"{path} cannot be written ({error.strerror}).",
         "Choose a folder that you may write to (--out).",
     )
+
+
+BUSY_S = 5.0
+"""A process that was told to stop has so long to leave its folder to the next one."""
+
+
+@contextmanager
+def claimed(path: Path) -> Iterator[None]:
+    """Hold the run folder ``path``, so that no second process writes to it; again in the same process is allowed.
+
+    The system lets go when the process ends, however it ends. Raises InputError where another process holds it.
+    """
+    import filelock
+
+    lock = filelock.FileLock(path.resolve() / ".lock", timeout=BUSY_S, is_singleton=True, thread_local=False)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except filelock.Timeout:
+        raise InputError(
+            "run_in_use",
+            f"Another process is writing to {path}.",
+            "Wait until it has ended, or write to another folder (--out).",
+        ) from None
+    except (OSError, NotImplementedError):
+        yield  # a file system without locks; a folder that cannot be written is said where it is written
+        return
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _is_of(path: Path, spec: JobSpec) -> bool:

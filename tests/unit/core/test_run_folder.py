@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import NoReturn
 
@@ -11,10 +13,11 @@ import pytest
 
 from core.errors import EnvironmentFault, InputError
 from core.runs import folder as folder_module
-from core.runs.folder import RunFolder
+from core.runs.folder import RunFolder, claimed
 from core.specs import ScanSpec
 
 SPEC = ScanSpec(model="m")
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def test_a_torn_last_line_loses_nothing_that_was_finished(tmp_path: Path) -> None:
@@ -81,3 +84,20 @@ def test_starting_anew_leaves_nothing_that_the_old_spec_made(tmp_path: Path) -> 
         (path / name).write_text("x")
     RunFolder.create(ScanSpec(model="m", seed=1), path, resume=True)
     assert not [name for name in made if (path / name).exists()]
+
+
+def test_a_second_process_does_not_write_to_a_claimed_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folder_module, "BUSY_S", 0.2)
+    code = (
+        "import sys; from pathlib import Path; from core.runs.folder import claimed\n"
+        "with claimed(Path(sys.argv[1])):\n    print('held', flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "run")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT) as other:
+        assert other.stdout
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(InputError, match="Another process is writing"), claimed(tmp_path / "run"):
+            pytest.fail("two processes hold one folder")
+        other.kill()  # whoever dies lets go
+    with claimed(tmp_path / "run"), claimed(tmp_path / "run"):
+        pass
