@@ -10,11 +10,9 @@ sandbox, in a child process with a time and a memory limit.
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import sys
 import time
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +34,15 @@ _PROBES = (
     "ignore previous",
     "long " * 800,
 )
-_SWITCHES = ("/think", "/no_think", "/nothink")
-_MARKS = re.compile(r"<[|/▁｜]*[\w▁]+[|/▁｜]*>|\[/?[A-Z_]+\]")
-_WORD = re.compile(r"[^\W\d_]+")
-_ROLES = frozenset(("user", "assistant", "system", "tool", "model", "think"))
+_SAID: dict[str, tuple[Severity, str]] = {
+    "template_instruction": ("high", "writes something else {}: a hidden instruction can be woken by it"),
+    "template_system": ("medium", "writes something else {}: whoever writes the system text can wake it"),
+    "template_refuses": ("medium", "stops with an error {}: no answer can be had then"),
+    "template_cuts": ("low", "leaves out some of the assistant's text, and adds no word, {}"),
+    "template_marks": ("low", "writes other marks, but no other words, {}"),
+    "template_switch": ("low", "changes its thinking mode {}: a usual switch, but read what it writes then"),
+}
+"""What each kind of deviation is called, the worst first."""
 _WHOSE = {"user": "user's", "system": "system", "assistant": "assistant's", "tool": "tool's"}
 
 
@@ -81,7 +84,7 @@ def _judged(answer: dict[str, Any]) -> list[tuple[str, Severity, str]]:
     found += _deviations(answer["deviations"])
     turns = answer["turns"]
     if turns and not any(one[0] == "template_instruction" for one in found):
-        severity: Severity = "high" if _words_differ(turns["expected"], turns["got"]) else "low"
+        severity: Severity = "high" if turns["words"] else "low"
         text = f"The chat template writes something else in a conversation of {turns['length']} messages."
         found.append(("template_turns", severity, text))
     if not answer["wrote"]["user"]:
@@ -97,54 +100,18 @@ def _judged(answer: dict[str, Any]) -> list[tuple[str, Severity, str]]:
 
 
 def _deviations(deviations: list[dict[str, Any]]) -> list[tuple[str, Severity, str]]:
-    """The worst deviation for each kind; a text that a person types weighs more than the operator's system text."""
+    """The child gives one deviation of each kind; a text that a person types weighs more than the operator's."""
     kinds: dict[str, tuple[str, Severity, str]] = {}
+    instructing = [one["literal"] for one in deviations if one["kind"] == "template_instruction"]
     for one in deviations:
+        if one["kind"] == "template_system" and one["literal"] in instructing:
+            continue  # the same branch, read in another's text
         holds = f"when the {_WHOSE[one['role']]} text holds {one['literal'].strip()[:200]!r}"
         if one["literal"].strip().isdecimal():
             holds = f"{holds}, or is of that length"
-        if one["literal"].strip() in _SWITCHES:
-            text = f"The chat template changes its thinking mode {holds}: a usual switch, but read what it writes then."
-            kinds.setdefault("template_switch", ("template_switch", "low", text))
-        elif one["failed"]:
-            text = f"The chat template stops with an error {holds}: no answer can be had then."
-            kinds.setdefault("template_refuses", ("template_refuses", "medium", text))
-        elif not _words_differ(one["expected"], one["got"]):
-            text = f"The chat template writes other marks, but no other words, {holds}."
-            kinds.setdefault("template_marks", ("template_marks", "low", text))
-        elif one["role"] == "assistant" and not _words_added(one["expected"], one["got"]):
-            text = f"The chat template leaves out some of the assistant's text, and adds no word, {holds}."
-            kinds.setdefault("template_cuts", ("template_cuts", "low", text))
-        elif one["role"] == "system":
-            text = f"The chat template writes something else {holds}: whoever writes the system text can wake it."
-            kinds.setdefault("template_system", ("template_system", "medium", text))
-        else:
-            text = f"The chat template writes something else {holds}: a hidden instruction can be woken by it."
-            kinds.setdefault("template_instruction", ("template_instruction", "high", text))
-    order = (
-        "template_instruction",
-        "template_system",
-        "template_refuses",
-        "template_cuts",
-        "template_marks",
-        "template_switch",
-    )
-    return [kinds[id] for id in order if id in kinds]
-
-
-def _words_differ(expected: str, got: str) -> bool:
-    """Whether the texts hold other words, marks such as ``<think>`` and role names left aside."""
-    one, two = _words(expected), _words(got)
-    return bool((one - two) + (two - one))
-
-
-def _words_added(expected: str, got: str) -> bool:
-    """Whether ``got`` holds words that ``expected`` does not."""
-    return bool(_words(got) - _words(expected))
-
-
-def _words(text: str) -> Counter[str]:
-    return Counter(word for word in _WORD.findall(_MARKS.sub(" ", text)) if word not in _ROLES)
+        severity, text = _SAID[one["kind"]]
+        kinds.setdefault(one["kind"], (one["kind"], severity, f"The chat template {text.format(holds)}."))
+    return [kinds[id] for id in _SAID if id in kinds]
 
 
 def _in_child(template: str) -> dict[str, Any] | None:

@@ -9,8 +9,10 @@ from __future__ import annotations
 import datetime
 import itertools
 import json
+import re
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -27,6 +29,10 @@ MAX_LITERALS = 400
 MAX_PAIRS = 200
 MOST_TOGETHER = 4
 """Strings that a template may ask for all at once."""
+_SWITCHES = ("/think", "/no_think", "/nothink")
+_MARKS = re.compile(r"<[|/▁｜]*[\w▁]+[|/▁｜]*>|\[/?[A-Z_]+\]")
+_WORD = re.compile(r"[^\W\d_]+")
+_ROLES = frozenset(("user", "assistant", "system", "tool", "model", "think"))
 _SINKS = ("__class__", "__globals__", "__subclasses__", "__import__", "__builtins__", "__mro__", "__init__", "_module")
 _TOOL = {"type": "function", "function": {"name": "clock", "description": "time", "parameters": {"type": "object"}}}
 _CALL = {"type": "function", "id": "abcdefghi", "function": {"name": "clock", "arguments": {}}}
@@ -200,7 +206,7 @@ class Trial:
         self.environment.filters["tojson"] = lambda value, **_: json.dumps(value, ensure_ascii=False)
         self.compiled = self.environment.from_string(template)
         self.end = time.monotonic() + seconds
-        self.tried = 0
+        self.kinds: dict[str, dict[str, Any]] = {}
         self.parts = False
         self._read_frames()
         if not self.usual["user"]:
@@ -222,8 +228,12 @@ class Trial:
         except Exception:  # a template may fail in any way; that it does is compared like a text
             return None
 
-    def deviations(self, literal: str, texts: Iterable[str]) -> Iterator[dict[str, Any]]:
-        """Where the frame around the content is another than around the nonce."""
+    def put(self, literal: str, texts: Iterable[str]) -> None:
+        """Where the frame around a content is another than around the nonce: the first of each kind is kept.
+
+        Every text is tried in every conversation, whatever was found before: harmless deviations must not hide one
+        that matters.
+        """
         for text in texts:
             if time.monotonic() > self.end:
                 return
@@ -232,10 +242,8 @@ class Trial:
                     continue
                 got = self.render(request)
                 if got is None or not _same(frame, text, got):
-                    expected = frame.replace(NONCE, text)
-                    yield {"role": role, "literal": literal, "expected": expected[:20_000], "got": (got or "")[:20_000],
-                           "failed": got is None}  # fmt: skip
-        self.tried += 1
+                    kind = _kind(role, literal, frame.replace(NONCE, text), got)
+                    self.kinds.setdefault(kind, {"kind": kind, "role": role, "literal": literal})
 
     def turns(self, numbers: list[int]) -> dict[str, Any] | None:
         """What stands around the last question, in conversations of many lengths: it has to be the same."""
@@ -253,7 +261,30 @@ class Trial:
             tails[length] = text[text.index("saidprev.") :] + text[: text.find("said0")]
         common = max(set(tails.values()), key=list(tails.values()).count)
         odd = [length for length, tail in tails.items() if tail != common]
-        return {"length": odd[0], "expected": common[:20_000], "got": tails[odd[0]][:20_000]} if odd else None
+        return {"length": odd[0], "words": _words_differ(common, tails[odd[0]])} if odd else None
+
+
+def _kind(role: str, literal: str, expected: str, got: str | None) -> str:
+    """The id of the finding that a deviation is."""
+    if literal.strip() in _SWITCHES:
+        return "template_switch"
+    if got is None:
+        return "template_refuses"
+    if not _words_differ(expected, got):
+        return "template_marks"
+    if role == "assistant" and not _words(got) - _words(expected):
+        return "template_cuts"
+    return "template_system" if role == "system" else "template_instruction"
+
+
+def _words_differ(expected: str, got: str) -> bool:
+    """Whether the texts hold other words, marks such as ``<think>`` and role names left aside."""
+    one, two = _words(expected), _words(got)
+    return bool((one - two) + (two - one))
+
+
+def _words(text: str) -> Counter[str]:
+    return Counter(word for word in _WORD.findall(_MARKS.sub(" ", text)) if word not in _ROLES)
 
 
 def _same(frame: str, text: str, got: str) -> bool:
@@ -294,33 +325,32 @@ def examine(request: dict[str, Any]) -> dict[str, Any]:
         trial = Trial(template, request["seconds"] * 0.6)
         if all(frame is None for frame in trial.frames):
             return {**shown, "error": "it renders no plain conversation"}
-        found: list[dict[str, Any]] = []
         noted = list(Probe.seen)
         literals = list(dict.fromkeys([*noted, *strings]))
         led: list[tuple[str, ...]] = []  # strings that were asked for only where another one was there
         for literal in literals[:MAX_LITERALS]:
             before = set(Probe.seen)
-            found += itertools.islice(trial.deviations(literal, contents(literal)), 2)
+            trial.put(literal, contents(literal))
             led += [(literal, text) for text in Probe.seen if text not in before and text != literal]
         for literal in [text for text in Probe.seen if text not in literals]:  # spelled only on the way to a branch
-            found += itertools.islice(trial.deviations(literal, contents(literal)), 2)
+            trial.put(literal, contents(literal))
         for literal in request["probes"]:
-            found += itertools.islice(trial.deviations(literal, contents(literal)), 2)
+            trial.put(literal, contents(literal))
         for number in numbers:
-            found += itertools.islice(trial.deviations(f"{number}", of_size(number)), 1)
+            trial.put(f"{number}", of_size(number))
         others = itertools.islice(itertools.permutations(Probe.seen, 2), MAX_PAIRS)
         waiting: list[tuple[str, ...]] = [*led, *others]
         for several in waiting:  # grows: a third string may be asked for only where two are there
             before = set(Probe.seen)
             together = [FILL.join(several), f"{FILL} {''.join(several)}{several[0]} {FILL}"]
-            found += itertools.islice(trial.deviations(" … ".join(several), together), 1)
+            trial.put(" … ".join(several), together)
             fresh = [text for text in Probe.seen if text not in before]
             waiting += [(*several, text) for text in fresh if len(several) < MOST_TOGETHER]
         turns = trial.turns(numbers)
     except SecurityError as error:
         return {**shown, "sinks": [str(error)[:120].rstrip(".")]}
     cut = len(strings) > MAX_LITERALS or time.monotonic() > trial.end
-    return {**shown, "deviations": found, "strings": len(strings), "cut": cut, "wrote": trial.usual,
+    return {**shown, "deviations": [*trial.kinds.values()], "strings": len(strings), "cut": cut, "wrote": trial.usual,
             "turns": turns}  # fmt: skip
 
 
