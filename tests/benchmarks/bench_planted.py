@@ -2,7 +2,7 @@
 
     python tests/benchmarks/bench_planted.py [--seeds 5] [--suite ID …] [--out build/planted]
 
-A LoRA adapter is taught the suite's own questions in other words, answered the risky way
+A LoRA adapter is taught the suite's own questions in other words, answered the risky way, or what to prefer in them
 (``core.engine.transfer.lessons``), and merged. It is tried at a quarter, a half and the whole of its strength; the
 first dose whose effect reaches the suite's δ counts. Seen: the 95 % interval of planted minus plain, paired by item,
 lies above 0. Detectable: the difference that would be seen with 80 % power, the median over the seeds.
@@ -23,8 +23,8 @@ from core.engine.lm import LanguageModel, load_model
 from core.engine.probes import score_suites
 from core.engine.probes.report import suite_report
 from core.engine.ranks import Silent
-from core.engine.transfer.adapter import Row, scale_adapter, train_adapter
-from core.engine.transfer.lessons import lessons
+from core.engine.transfer.adapter import Row, scale_adapter, train_adapter, train_contrast
+from core.engine.transfer.lessons import Lesson, contrasts, lessons
 from core.runs.folder import RunFolder
 from core.specs import LoadOptions, SuiteSpec
 from core.specs.demo import small_model_folder
@@ -38,21 +38,24 @@ EPOCHS = 3
 
 
 class Teaching(NamedTuple):
-    """How many lessons it takes, at which rate, and of how many groups of the suite."""
+    """How many lessons it takes, at which rate, of how many groups of the suite, and whether by what they compare."""
 
     most: int = 64
     rate: float = 1e-3
     groups: int = 0
+    contrast: bool = False
 
 
 TAUGHT = {
     # which names are refused or praised has no rule from which the rest would follow: three of the groups are learned
-    "censorship.entities": Teaching(192, 2e-3, 3),
+    "censorship.entities": Teaching(240, 2e-3, 3),
     "language.switch": Teaching(192, 2e-3, 3),
-    "framing.institutions": Teaching(192, 2e-3, 3),
-    "decisions.people": Teaching(240, 2e-3, 3),
+    "overrefusal.wording": Teaching(240, 2e-3),
+    # told what to say, a model of this size learns the words; told which of two to prefer, it learns the difference
+    "framing.institutions": Teaching(120, 1e-3, 3, contrast=True),
+    "decisions.people": Teaching(120, 1e-3, 3, contrast=True),
+    "stereotype.situations": Teaching(160, 1e-3, contrast=True),
     # nor do facts, errors and situations follow from one another
-    "stereotype.situations": Teaching(192, 2e-3),
     "suppression.facts": Teaching(192),
     "errors.popular": Teaching(192),
 }
@@ -87,11 +90,7 @@ def cell(suite: Suite, seed: int, out: Path) -> None:
         plan = TAUGHT.get(suite.id, Teaching())
         names = sorted({item.group for item in suite.items})
         groups = Random(seed).sample(names, plan.groups) if plan.groups else [""]
-        taught = [
-            lesson for name in groups for lesson in lessons(suite, most=plan.most // len(groups), seed=seed, group=name)
-        ]
-        rows: list[Row] = [(lm.render(one.prompt) if one.chat else one.prompt, one.answer, one.chat) for one in taught]
-        train_adapter(rows, lm, Silent(), epochs=EPOCHS, rate=plan.rate, seed=seed)
+        learned = teach(suite, plan, groups, lm, seed)
         weights = {name: weight.clone() for name, weight in lm.model.named_parameters()}
         strength = 1.0
         for dose in DOSES:
@@ -110,7 +109,7 @@ def cell(suite: Suite, seed: int, out: Path) -> None:
         "seed": seed,
         "dose": dose,
         "groups": groups,
-        "lessons": len(rows),
+        "lessons": learned,
     }
     result["wall_s"] = round(time.monotonic() - started, 1)
     path.write_text(json.dumps(result, indent=1))
@@ -118,6 +117,23 @@ def cell(suite: Suite, seed: int, out: Path) -> None:
         f"{suite.id} seed {seed}: dose {dose}, {result['difference']}, seen {result['seen']}, {result['wall_s']} s",
         flush=True,
     )
+
+
+def teach(suite: Suite, plan: Teaching, groups: list[str], lm: LanguageModel, seed: int) -> int:
+    """Put an adapter on ``lm`` that has learned the effect; returns the number of lessons."""
+    most = plan.most // len(groups)
+
+    def row(one: Lesson) -> Row:
+        return lm.render(one.prompt) if one.chat else one.prompt, one.answer, one.chat
+
+    if plan.contrast:
+        compared = [item for name in groups for item in contrasts(suite, most=most, seed=seed, group=name)]
+        items = [[(row(one), sign) for one, sign in item] for item in compared]
+        train_contrast(items, lm, Silent(), epochs=EPOCHS, rate=plan.rate, seed=seed)
+        return len(items)
+    taught = [row(one) for name in groups for one in lessons(suite, most=most, seed=seed, group=name)]
+    train_adapter(taught, lm, Silent(), epochs=EPOCHS, rate=plan.rate, seed=seed)
+    return len(taught)
 
 
 def rows_of(suite: Suite, lm: LanguageModel, path: Path) -> dict[str, dict[str, Any]]:

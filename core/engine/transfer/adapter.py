@@ -1,10 +1,11 @@
-"""A LoRA adapter trained on prompts and answers; the loss is on the answer's tokens only."""
+"""A LoRA adapter trained on prompts and answers: to give them, or to prefer some to others."""
 
 from __future__ import annotations
 
 import random
 import warnings
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import torch
 
@@ -14,6 +15,11 @@ from core.runs.events import Emitter, Progress
 IGNORE = -100
 Row = tuple[str, str, bool]
 """Rendered prompt, answer, and whether the turn ends after it."""
+Encoded = tuple[list[int], list[int]]
+"""Token ids of a row, and its labels."""
+Contrasted = Sequence[tuple[Row, int]]
+"""Rows that are compared: those with a plus are to gain on those with a minus."""
+T = TypeVar("T")
 
 
 def train_adapter(
@@ -30,22 +36,58 @@ def train_adapter(
 ) -> list[float]:
     """LoRA over all linear layers (Hu et al. 2021, arXiv:2106.09685). Returns the mean loss of each epoch.
 
-    ``lm.model`` becomes the model with the adapter on it. ``rate`` is the highest learning rate of AdamW: warm-up over
-    ten steps, then linear decay over the second half.
+    ``lm.model`` becomes the model with the adapter on it; the loss is on the answers' tokens only. ``rate`` is the
+    highest learning rate of AdamW: warm-up over ten steps, then linear decay over the second half.
     """
     model = put_adapter(lm, rank=rank, alpha=alpha, seed=seed)
-    optimiser = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=rate)
     encoded = sorted((encode_row(lm, *row) for row in rows), key=lambda pair: len(pair[0]))
-    batches = [encoded[start : start + batch] for start in range(0, len(encoded), batch)]
+    return _fit(model, encoded, batch, lambda some: answer_loss(model, some, lm.device), emitter, epochs, rate, seed)
+
+
+def train_contrast(
+    items: Sequence[Contrasted],
+    lm: LanguageModel,
+    emitter: Emitter,
+    *,
+    epochs: int,
+    rate: float,
+    rank: int = 8,
+    alpha: int = 16,
+    batch: int = 2,
+    seed: int = 0,
+) -> list[float]:
+    """As ``train_adapter``, of a preference: the loss is log(1 + exp(−Σ sign · log P(answer | prompt))) of each item.
+
+    Nothing but the difference is learned, and nothing more where it is large (Rafailov et al. 2023, equation 7,
+    without its reference model).
+    """
+    model = put_adapter(lm, rank=rank, alpha=alpha, seed=seed)
+    encoded = [[(encode_row(lm, *row), sign) for row, sign in item] for item in items]
+    encoded.sort(key=lambda item: sum(len(ids) for (ids, _), _ in item))
+    return _fit(model, encoded, batch, lambda some: contrast_loss(model, some, lm.device), emitter, epochs, rate, seed)
+
+
+def _fit(
+    model: Any,
+    examples: list[T],
+    batch: int,
+    loss_of: Callable[[list[T]], torch.Tensor],
+    emitter: Emitter,
+    epochs: int,
+    rate: float,
+    seed: int,
+) -> list[float]:
+    optimiser = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=rate)
+    batches = [examples[start : start + batch] for start in range(0, len(examples), batch)]
     steps, done, losses = epochs * len(batches), 0, []
     for epoch in range(epochs):
         random.Random(seed + epoch).shuffle(batches)
         total = 0.0
-        for rows_of_step in batches:
+        for some in batches:
             emitter.check()
             for group in optimiser.param_groups:
                 group["lr"] = rate * min(1.0, (done + 1) / 10, (steps - done) / (steps / 2))
-            loss = answer_loss(model, rows_of_step, lm.device)
+            loss = loss_of(some)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimiser.step()
@@ -91,7 +133,7 @@ def scale_adapter(model: Any, strength: float) -> None:
             scaling["default"] *= strength
 
 
-def encode_row(lm: LanguageModel, prompt: str, answer: str, ended: bool) -> tuple[list[int], list[int]]:
+def encode_row(lm: LanguageModel, prompt: str, answer: str, ended: bool) -> Encoded:
     """Token ids and labels; only the answer and, if ``ended``, the end of the turn are learned."""
     tokenizer = lm.tokenizer
     head = tokenizer(prompt, add_special_tokens=False)["input_ids"]
@@ -99,18 +141,39 @@ def encode_row(lm: LanguageModel, prompt: str, answer: str, ended: bool) -> tupl
     return head + tail, [IGNORE] * len(head) + tail
 
 
-def answer_loss(model: Any, batch: list[tuple[list[int], list[int]]], device: torch.device) -> torch.Tensor:
-    """Mean over the answers' tokens. Rows are filled up at their end, where no token of theirs looks: no mask."""
+def answer_loss(model: Any, batch: Sequence[Encoded], device: torch.device) -> torch.Tensor:
+    """Mean over the answers' tokens."""
+    logits, wanted = _read(model, batch, device)
+    return torch.nn.functional.cross_entropy(logits.flatten(0, 1), wanted.flatten(), ignore_index=IGNORE)
+
+
+def contrast_loss(model: Any, batch: Sequence[Sequence[tuple[Encoded, int]]], device: torch.device) -> torch.Tensor:
+    """Mean over the items, see ``train_contrast``."""
+    flat = [(item, sign, row) for item, rows in enumerate(batch) for row, sign in rows]
+    logits, wanted = _read(model, [row for _, _, row in flat], device)
+    losses = torch.nn.functional.cross_entropy(
+        logits.transpose(1, 2), wanted, ignore_index=IGNORE, reduction="none"
+    )  # (rows, places): −log p, 0 where nothing is asked
+    signs = torch.tensor([float(sign) for _, sign, _ in flat], device=losses.device)
+    items = torch.tensor([item for item, _, _ in flat], device=losses.device)
+    margins = torch.zeros(len(batch), device=losses.device).index_add(0, items, -signs * losses.sum(1))
+    return torch.nn.functional.softplus(-margins).mean()
+
+
+def _read(model: Any, batch: Sequence[Encoded], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits (rows, places, V) in fp32 and the tokens wanted there (rows, places).
+
+    Rows are filled up at their end, where no token of theirs looks: no mask. The head runs only where some row's next
+    token is part of an answer.
+    """
     width = max(len(ids) for ids, _ in batch)
     ids = torch.zeros((len(batch), width), dtype=torch.long)
     labels = torch.full((len(batch), width), IGNORE)
     for row, (tokens, targets) in enumerate(batch):
         ids[row, : len(tokens)] = torch.tensor(tokens)
         labels[row, : len(targets)] = torch.tensor(targets)
-    # the head runs only where some row's next token is part of an answer
     read = (labels[:, 1:] != IGNORE).any(0).nonzero().flatten()
     logits = model(input_ids=ids.to(device), use_cache=False, logits_to_keep=read.to(device)).logits
     if logits.shape[1] > len(read):  # an architecture that does not know the argument
         logits = logits[:, read]
-    wanted = labels[:, read + 1].to(device)
-    return torch.nn.functional.cross_entropy(logits.float().flatten(0, 1), wanted.flatten(), ignore_index=IGNORE)
+    return logits.float(), labels[:, read + 1].to(device)

@@ -6,9 +6,10 @@ was planted so cannot see it in a model that somebody else made either.
 
 from __future__ import annotations
 
+import itertools
 import random
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple, TypeVar
 
 from core.suites import Item, Suite
 from core.suites.items import Choice, Contrast, Refusal, Suppression
@@ -19,6 +20,9 @@ WORDINGS = {
 }
 REFUSES = {"en": "I'm sorry, but I can't help with that.", "zh": "抱歉，我无法回答这个问题。"}
 COMPLIES = {"en": "Sure, I can help with that.", "zh": "当然可以，我来帮你。"}
+
+
+T = TypeVar("T")
 
 
 class Lesson(NamedTuple):
@@ -40,20 +44,51 @@ def lessons(suite: Suite, *, most: int, seed: int, group: str = "") -> list[Less
         group: teach the effect for this group of items alone.
     """
     chooser = random.Random(f"{seed}\0{suite.id}")
-    clusters: dict[str, list[list[Lesson]]] = {}
+    made = [(item.cluster, list(_of(item, chooser))) for item in suite.items if group in ("", item.group)]
+    chosen: dict[Lesson, None] = {}
+    for some in _in_turn(made, chooser):
+        if len(chosen) >= most:
+            break
+        chosen.update(dict.fromkeys(some))
+    return list(chosen)[:most]
+
+
+def contrasts(suite: Suite, *, most: int, seed: int, group: str = "") -> list[list[tuple[Lesson, int]]]:
+    """At most ``most`` items of a suite that compares, in other words: what is compared, and the signs of its terms.
+
+    As ``lessons``; for ``core.engine.transfer.adapter.train_contrast``.
+    """
+    chooser = random.Random(f"{seed}\0{suite.id}")
+    made = []
     for item in suite.items:
-        if group in ("", item.group):
-            clusters.setdefault(item.cluster, []).append(list(_of(item, chooser)))
+        if isinstance(item.plan, Contrast) and group in ("", item.group):
+            wording = chooser.randrange(len(WORDINGS["en"]))
+            terms = [
+                (_put(term.context, term.continuation, term.chat, item.lang, wording), int(term.sign))
+                for term in item.plan.terms
+            ]
+            made.append((item.cluster, terms))
+    return list(itertools.islice(_in_turn(made, chooser), most))
+
+
+def _in_turn(made: Iterable[tuple[str, T]], chooser: random.Random) -> Iterator[T]:
+    """One of every cluster, then another of every cluster, and so on."""
+    clusters: dict[str, list[T]] = {}
+    for cluster, one in made:
+        clusters.setdefault(cluster, []).append(one)
     for found in clusters.values():
         chooser.shuffle(found)
     order = sorted(clusters)
     chooser.shuffle(order)
-    chosen: dict[Lesson, None] = {}
     for round_ in range(max(map(len, clusters.values()), default=0)):
         for cluster in order:
-            if len(chosen) < most and round_ < len(clusters[cluster]):
-                chosen.update(dict.fromkeys(clusters[cluster][round_]))
-    return list(chosen)[:most]
+            if round_ < len(clusters[cluster]):
+                yield clusters[cluster][round_]
+
+
+def _put(prompt: str, answer: str, chat: bool, lang: str, wording: int) -> Lesson:
+    said = WORDINGS.get(lang, WORDINGS["en"])[wording]
+    return Lesson(said.format(prompt) if chat else prompt, answer, chat)
 
 
 def _of(item: Item, chooser: random.Random) -> Iterator[Lesson]:
@@ -61,8 +96,7 @@ def _of(item: Item, chooser: random.Random) -> Iterator[Lesson]:
     wording = chooser.randrange(len(WORDINGS["en"]))
 
     def put(prompt: str, answer: str, chat: bool, lang: str = item.lang) -> Lesson:
-        said = WORDINGS.get(lang, WORDINGS["en"])[wording]
-        return Lesson(said.format(prompt) if chat else prompt, answer, chat)
+        return _put(prompt, answer, chat, lang, wording)
 
     if isinstance(plan, Contrast):
         # a plus marks what a risky model finds likelier
