@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 from typing import Any
 
 import msgspec
@@ -193,10 +194,22 @@ def decode_scorecard(data: bytes) -> Scorecard:
     return msgspec.json.decode(data, type=Scorecard)
 
 
+def _cleaned(schema: Any) -> Any:
+    """The same with docstrings as people read them: before 0.23 msgspec handed on their indentation."""
+    if isinstance(schema, list):
+        return [_cleaned(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {
+        name: inspect.cleandoc(part) if name == "description" and isinstance(part, str) else _cleaned(part)
+        for name, part in schema.items()
+    }
+
+
 def scorecard_schema() -> dict[str, Any]:
     """JSON Schema (2020-12) of ``scorecard.json``; ``resources/schemas/scorecard.schema.json`` is this on disk."""
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Foreshot scorecard",
-        **msgspec.json.schema(Scorecard),
+        **_cleaned(msgspec.json.schema(Scorecard)),
     }
