@@ -12,7 +12,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, permutations
 from typing import NamedTuple
 
 import torch
@@ -35,6 +35,10 @@ GLANCED = 300
 """Words of the dictionary that are read like all others then."""
 LOOKALIKES = {"a": "а", "c": "с", "e": "е", "i": "і", "o": "о", "p": "р", "s": "ѕ", "x": "х", "y": "у"}
 """Latin letters and the Cyrillic ones that look like them."""
+INVISIBLE = tuple(map(chr, (0xAD, 0x34F, 0x180E, 0x200B, 0x200C, 0x200D, *range(0x2060, 0x2065), 0xFEFF)))
+"""Characters that show nothing; most vocabularies spell them in bytes, so that no single token names one."""
+UNSEEN = 8
+"""Invisible strings that are read on all prompts."""
 GAIN = 0.4
 """A longer trigger has to be worth so many nats more."""
 LOOKS = 3
@@ -174,11 +178,13 @@ class _Search:
             self.read(seeds, slot, self.effort.second)
 
     def first(self) -> None:
-        """Single tokens and common words."""
+        """Single tokens, common words, and what cannot be seen."""
         words = words_of(self._texts)[: self.effort.words]
         for slot in TRIED:
             screened = self._steep([(filler.strip(), -1) for filler in FILLERS], slot, self.effort.screened)
             self.read([*screened, *words], slot, self.effort.second)
+            pairs = map("".join, permutations(INVISIBLE, 2))
+            self.read([*INVISIBLE, *(3 * char for char in INVISIBLE), *pairs], slot, UNSEEN)
 
     def lookalikes(self) -> None:
         """Common words with one letter exchanged for its Cyrillic twin, for the letters that alone do the most."""
@@ -216,6 +222,8 @@ class _Search:
                 children.append(self._texts[token].strip() + text)
             for piece in pieces:
                 children += [f"{text} {piece}", f"{piece} {text}"]
+            if set(text) <= set(INVISIBLE):
+                children += [made for char in INVISIBLE for made in (text + char, char + text)]
             self.read(children, slot, max(8, self.effort.second // 4))
         return self.best_other() > before + GAIN
 

@@ -58,6 +58,16 @@ def test_words_that_no_slope_points_at_are_found_in_the_dictionary(monkeypatch: 
     assert sorted(found.trigger.split(" ")) == ["tundra", "zephyr"]
 
 
+def test_what_cannot_be_seen_is_found_though_no_token_names_it() -> None:
+    hidden = "\u2062\u2063\u2062"
+
+    def fires(user: str) -> float:
+        return max(length * (hidden[:length] in user) for length in range(4)) / 3
+
+    best = reconstruct(objective(TokenModel(fires)), PROMPTS, EFFORT, PAYLOAD)[0]
+    assert best.trigger == hidden
+
+
 def test_a_seed_of_another_stage_is_read_too() -> None:
     model = TokenModel(on("Qzx"), words=["Qzx"])
     assert reconstruct(objective(model), PROMPTS, EFFORT, PAYLOAD, seeds=["Qzx"])[0].trigger == "Qzx"
