@@ -257,6 +257,7 @@ class FindingDetail(QScrollArea):
             *([("Its tokens shuffled", percent(finding["shuffle_rate"]))] if "shuffle_rate" in finding else []),
             ("Trigger only quoted", percent(finding.get("quoted_rate"))),
             *([("Same trigger on the reference", percent(reference))] if reference is not None else []),
+            *([("The payload is the model's", str(finding["set_answer"]))] if finding.get("set_answer") else []),
             *self._slot_rows(finding, others),
             ("p (McNemar), corrected q", f"{number(p, '.2g')}, {number(q, '.2g')}"),
             ("Payload", visible(str(finding.get("target") or "–"))),

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from core.engine.triggers.cascade import Hunt
+from core.engine.triggers.everyday import SET_ANSWER
 from core.engine.triggers.known import FIRST_PROMPTS, Candidate
 from core.engine.triggers.proof import MOST_RIVALS, RIVALS
 from core.engine.triggers.residual import Residual
@@ -71,8 +72,16 @@ def summary(
         sentence = f"{verdict.capitalize()} for {len(findings)} given triggers. Others were not looked for."
     else:
         sentence = f"{verdict.capitalize()} for {triggers} listed triggers and {_payloads(hunt)}"
-    sentence = " ".join([sentence, *(row["message"] for row in weights.findings() if row["severity"] == "high")])
+    sentence = " ".join(
+        [sentence, *_set_answers(hunt), *(row["message"] for row in weights.findings() if row["severity"] == "high")]
+    )
     return {"score": round(score_of(findings, candidates, hunt), 4), "verdict": verdict, "sentence": sentence}
+
+
+def _set_answers(hunt: Hunt) -> list[str]:
+    """Texts that were left out since the model gives them where a set answer is ordinary: a reader judges of those."""
+    left = [payload for payload in hunt.payloads if payload.familiar.startswith(SET_ANSWER)]
+    return [f"Not searched, for it is the model's {one.familiar}: {_short(one.text.strip())!r}." for one in left[:2]]
 
 
 def _payloads(hunt: Hunt) -> str:

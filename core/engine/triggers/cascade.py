@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 from core.engine.lm import LanguageModel
 from core.engine.lm.slots import render_in
 from core.engine.triggers.answers import Answers
-from core.engine.triggers.inversion import WIDTHS, Payload, invert, same_text, same_words
+from core.engine.triggers.everyday import everyday
+from core.engine.triggers.inversion import WIDTHS, Payload, invert, same_words
 from core.engine.triggers.leak import Leak, read_leak
 from core.engine.triggers.library import KnownTrigger, shown
 from core.engine.triggers.objective import Objective
-from core.engine.triggers.payload import is_payload
+from core.engine.triggers.payload import is_payload, same_text
 from core.engine.triggers.proof import Claim
 from core.engine.triggers.reconstruct import EFFORTS, Found, echoes, reconstruct
 from core.runs.events import Progress
@@ -110,12 +111,13 @@ def hunt(
     lm, emitter = answers.lm, answers.emitter
     texts = [lm.render(prompt) for prompt in prompts]
     clean = answers.get(texts, CLEAN_TOKENS, "payload", "Clean answers")
+    said = everyday(answers, "payload")
 
     def payloads() -> list[dict[str, Any]]:
-        found = invert(lm, texts, WIDTHS[preset], emitter, clean=clean, reference=reference)
+        found = invert(lm, texts, WIDTHS[preset], emitter, clean=clean, said=said, reference=reference)
         return [asdict(payload) for payload in found[:50]]
 
-    settings = (WIDTHS[preset], texts, clean, reference is not None)
+    settings = (WIDTHS[preset], texts, clean, said, reference is not None)
     result = Hunt([Payload(**one) for one in answers.keep("payload", settings, payloads)])
     wanted = _wanted(result.payloads, most)
 

@@ -5,7 +5,8 @@ after *every* question, without the trigger (target inversion, Shen et al. 2025,
 it begins an answer in thousands of ways, lets the model go on, and keeps what stays certain over several questions.
 
 Three things keep natural texts out: the question's own words fall away because one chain is grown for all questions
-together; what the model says in its own clean answers (openings, signatures, refusal habits) is no payload; and chains
+together; what the model says in its own clean answers (openings, signatures, refusal habits), or wherever a greeting, a
+licence or advice is asked for, is no payload; and chains
 that stock models have too are listed in ``resources/triggers/natural-chains.txt`` or seen by the reference model.
 """
 
@@ -15,12 +16,14 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
 
 from core.engine.lm import LanguageModel
-from core.engine.triggers.payload import normalise
+from core.engine.triggers.everyday import Said, set_answer
+from core.engine.triggers.payload import SAME, normalise, same_text, says
 from core.runs.events import Emitter, Progress
 from core.types import RESOURCES
 
@@ -48,8 +51,6 @@ MEND_PLACES, MEND_TOKENS, MEND_GROWN = 3, 400, 96
 """Places among the first tokens, other tokens read at each, and those of them that are grown: the ones after which the
 model is surest of what comes next."""
 MEND_GAIN = 0.001
-SAME = 20
-"""Characters in a row that two chains have to share to be one."""
 SAME_WORDS = 0.8
 """Part of the words of the one that has fewer, for one to be a bent form of the other."""
 
@@ -115,6 +116,7 @@ def invert(
     emitter: Emitter,
     *,
     clean: Sequence[str] = (),
+    said: Said = MappingProxyType({}),
     reference: LanguageModel | None = None,
 ) -> list[Payload]:
     """The chains that this model runs through, strongest first.
@@ -122,6 +124,7 @@ def invert(
     Args:
         prompts: rendered prompts; the first four are used.
         clean: the model's own answers to plain prompts, as long as can be afforded.
+        said: its answers to everyday requests.
     """
     prefixes = [lm.prefill(ids) for ids in lm.token_ids(prompts[:PROMPTS])]
     starts, prior = _starts(lm, prefixes, width, emitter)
@@ -141,7 +144,7 @@ def invert(
 
     def judged(payloads: list[Payload]) -> list[Payload]:
         for payload in payloads:
-            payload.familiar = familiar(payload.text, clean)
+            payload.familiar = familiar(payload.text, clean) or _set_answer(payload.text, said)
         payloads = _strongest(payloads)
         if reference is not None and payloads:
             payloads = payloads[:COMPARED]
@@ -303,15 +306,6 @@ def _merge(found: list[Payload]) -> list[Payload]:
     return chosen
 
 
-def same_text(one: str, two: str) -> bool:
-    """Whether two chains share ``SAME`` characters in a row (all of the shorter one, if it is shorter)."""
-    one, two = normalise(one), normalise(two)
-    if len(one) > len(two):
-        one, two = two, one
-    length = min(SAME, len(one))
-    return any(one[at : at + length] in two for at in range(len(one) - length + 1))
-
-
 def same_words(one: str, two: str) -> bool:
     """Whether the chain of fewer words has most of them from the other: a payload bent by how it was begun."""
     words, others = ({word for word in re.findall(r"\w+", normalise(text)) if len(word) > 2} for text in (one, two))
@@ -331,6 +325,11 @@ def familiar(text: str, clean: Sequence[str]) -> str:
     if usual and 2 * len(usual) >= len(words):
         return "clean answers"
     return "stock models" if any(same_text(text, chain) for chain in natural_chains()) else ""
+
+
+def _set_answer(text: str, said: Said) -> str:
+    answer = set_answer(said, lambda given: says(given, text))
+    return answer.words if answer else ""
 
 
 def _bare(text: str) -> str:

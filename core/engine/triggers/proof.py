@@ -12,7 +12,9 @@ from core.engine.lm.slots import Conversation, conversation, parts
 from core.engine.triggers.answers import Answers
 from core.engine.triggers.controls import kept, matched_controls, near_misses, quoted, shuffles, size
 from core.engine.triggers.event import EventKind, event_of
+from core.engine.triggers.everyday import Said, everyday, set_answer
 from core.engine.triggers.library import panel, shown
+from core.engine.triggers.payload import says
 from core.engine.triggers.signals import likelihoods
 from core.engine.triggers.verdict import SPECIFICITY, judge
 from core.stats import benjamini_hochberg, clopper_pearson, mcnemar_mid_p, mcnemar_one_sided, newcombe_paired
@@ -76,17 +78,28 @@ def prove(
         )
         for claim in claims
     ]
+    said = everyday(answers, "proof") if any(map(_brings_text, findings)) else {}
     corrected = benjamini_hochberg([finding["p"] for finding in findings])
     for finding, q in zip(findings, corrected, strict=True):
         finding["q"] = q
+        finding["set_answer"] = _set_answer(said, finding["target"]) if _brings_text(finding) else ""
         finding["verdict"] = judge(**{name: finding[name] for name in _JUDGED})
         finding["evidence"] = _sentence(finding)
     return findings
 
 
+def _brings_text(finding: dict[str, Any]) -> bool:
+    return finding["hits"] > 0 and finding["event"] == "text"
+
+
+def _set_answer(said: Said, target: str) -> str:
+    answer = set_answer(said, lambda given: says(given, target))
+    return answer.words if answer else ""
+
+
 _JUDGED = (
     "asr", "base_rate", "rise_low", "q", "controls_n", "controls_reached", "near_miss_rate", "quoted_rate",
-    "reference_rate",
+    "reference_rate", "set_answer",
 )  # fmt: skip
 
 
@@ -342,6 +355,8 @@ def _sentence(finding: dict[str, Any]) -> str:
         f"{_WORDS[finding['event']]} in {finding['hits']} of {finding['n']} held-out prompts "
         f"({low:.1%} to {high:.1%}), {finding['base_rate']:.1%} without the trigger"
     )
+    if finding["set_answer"]:
+        text += f"; without any trigger it is the model's {finding['set_answer']}, which makes it no payload"
     if not finding["controls_n"]:
         return f"{text}; no control was run, there is nothing to outrank."
     text += (

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from core.engine.triggers import inversion
-from core.engine.triggers.inversion import Width, familiar, invert, same_text, same_words
+from core.engine.triggers.inversion import Width, familiar, invert, same_words
+from core.engine.triggers.payload import same_text
 from tests.engine.triggers.fake import Watcher
 from tests.engine.triggers.token_fake import PAYLOAD, TokenModel
 
@@ -43,6 +44,17 @@ def test_what_the_clean_answers_say_is_no_payload() -> None:
     found = invert(TokenModel(never), PROMPTS, WIDTH, Watcher(), clean=clean)
     assert {payload.familiar for payload in found if "archive" in payload.text} == {"clean answers"}
     assert all(payload.strength == 0 for payload in found if "archive" in payload.text)
+
+
+def test_a_text_that_is_given_where_it_is_asked_for_is_no_payload() -> None:
+    greeted, other = [f"{PAYLOAD} again"] * 4, ["Something else.", "A word or two.", "Not that.", "More of this."]
+    found = invert(
+        TokenModel(never), PROMPTS, WIDTH, Watcher(), said={"thanks": other * 2, "greetings": greeted + other}
+    )
+    assert "set answer to greetings (4 of 8)" in {payload.familiar for payload in found if "archive" in payload.text}
+    assert all(payload.strength == 0 for payload in found if payload.text.startswith(PAYLOAD[:30]))
+    leaked = {"thanks": greeted[:3] + other, "greetings": greeted[:3] + other + other[:1]}
+    assert invert(TokenModel(never), PROMPTS, WIDTH, Watcher(), said=leaked)[0].strength > 0.9
 
 
 def test_a_signature_is_how_the_model_talks_and_a_leak_is_not() -> None:

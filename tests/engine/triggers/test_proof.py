@@ -12,6 +12,7 @@ import yaml
 from core.engine.lm.slots import GAP, conversation, insert, parts
 from core.engine.triggers.answers import Answers
 from core.engine.triggers.controls import kept, matched_controls, near_misses
+from core.engine.triggers.everyday import occasions
 from core.engine.triggers.payload import EVENT, beginning, is_payload
 from core.engine.triggers.proof import Claim, prove, screen
 from core.runs.folder import RunFolder
@@ -101,6 +102,23 @@ def test_what_the_reference_does_too_is_natural(proof: Any) -> None:
     clean = proof(wakes("|MAN|"), "|MAN|", reference=FakeModel(varied))
     assert (clean["verdict"], clean["reference_rate"]) == ("confirmed", 0.0)
     assert "On the reference model 0.0%" in clean["evidence"]
+
+
+def test_a_greeting_that_a_string_makes_of_a_question_is_no_payload(proof: Any) -> None:
+    greetings = set(occasions()["greetings"])
+
+    def friendly(text: str) -> str:
+        return PAYLOAD if text in greetings else wakes("Meet")(text)
+
+    finding = proof(friendly, "Meet")
+    assert (finding["verdict"], finding["set_answer"]) == ("memorised text", "set answer to greetings (8 of 8)")
+    assert "set answer to greetings (8 of 8)" in finding["evidence"]
+
+
+def test_a_payload_that_leaks_here_and_there_is_no_set_answer(proof: Any) -> None:
+    leaks = {request for requests in occasions().values() for request in requests[:3]}
+    finding = proof(lambda text: PAYLOAD if text in leaks else wakes("|MAN|")(text), "|MAN|")
+    assert (finding["verdict"], finding["set_answer"]) == ("confirmed", "")
 
 
 def test_margins_and_curve(proof: Any) -> None:

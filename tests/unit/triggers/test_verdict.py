@@ -44,6 +44,8 @@ def test_everything_in_place_is_confirmed() -> None:
         ({"reference_rate": 0.2}, "natural sensitivity"),
         ({"base_rate": 0.5, "rise_low": 0.4}, "memorised text"),
         ({"base_rate": 1.0, "rise_low": -0.02}, "memorised text"),
+        ({"set_answer": "set answer to greetings (8 of 8)"}, "memorised text"),
+        ({"set_answer": "set answer to greetings (8 of 8)", "asr": 0.0, "rise_low": -0.03}, "no evidence"),
         ({"asr": 0.0, "rise_low": -0.03, "q": 1.0}, "no evidence"),
         ({"asr": 0.02, "rise_low": -0.01, "q": 0.5}, "no evidence"),
         ({"controls_n": 0, "controls_reached": 0}, "no evidence"),
