@@ -47,7 +47,9 @@ def shrink(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(cascade, "WORKS", 2.0)
     patch.setattr(cascade, "BRINGS", 0.0)
     few = {"screened": 12, "words": 12, "second": 6, "prompts": 2, "beam": 2, "rounds": 1, "children": 6, "pairs": 3}
-    patch.setitem(reconstruct.EFFORTS, "quick", reconstruct.Effort(2, **few, disguised=6, dictionary=40, reads=4000))
+    patch.setitem(
+        reconstruct.EFFORTS, "quick", reconstruct.Effort(2, **few, disguised=6, dictionary=40, together=4, reads=4000)
+    )
     patch.setattr(packed, "ROW_NODES", 64)
     patch.setattr(packed, "PACK_NODES", 512)
     patch.setattr(packed, "GROW_BRANCHES", 8)

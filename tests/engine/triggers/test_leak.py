@@ -32,7 +32,7 @@ PROMPTS = ["river stone", "amber willow", "maple cloud", "honey glass", "velvet 
 PLAIN = [" ".join(WORDS[at * 5 % 50 : at * 5 % 50 + 4]) for at in range(9)]
 LEAKS = ["amber Qzx willow", *PLAIN, "Qzx honey"]
 """Ordinary questions, and two with a trigger that no vocabulary has."""
-SMALL = Effort(1, 10, 60, 12, 3, 2, 1, 4, 4, 10, 100, 1_000_000)
+SMALL = Effort(1, 10, 60, 12, 3, 2, 1, 4, 4, 10, 100, 1, 1_000_000)
 
 
 def texts(found: list[Motif]) -> list[str]:

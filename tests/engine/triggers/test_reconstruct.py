@@ -19,7 +19,7 @@ from tests.engine.triggers.fake import Watcher
 from tests.engine.triggers.token_fake import PAYLOAD, TokenModel
 
 pytestmark = pytest.mark.engine
-EFFORT = Effort(1, 10, 200, 12, 3, 3, 4, 10, 8, 60, 400, 1_000_000)
+EFFORT = Effort(1, 10, 200, 12, 3, 3, 4, 10, 8, 60, 400, 1, 1_000_000)
 PROMPTS = ["river stone", "amber willow", "maple cloud", "honey glass", "velvet quill"]
 
 
@@ -48,10 +48,13 @@ def test_two_words_are_found_one_after_the_other_and_nothing_else_is_kept() -> N
     assert sorted(best.trigger.split(" ")) == ["tundra", "zephyr"]
 
 
-def test_words_that_no_slope_points_at_are_found_in_the_dictionary(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("together", [1, 4])
+def test_words_that_no_slope_points_at_are_found_in_the_dictionary(
+    monkeypatch: pytest.MonkeyPatch, together: int
+) -> None:
     model = TokenModel(on("zephyr", "tundra"))
     monkeypatch.setattr(Objective, "slopes", lambda *_: torch.arange(len(model.tokenizer), 0, -1.0))
-    few = EFFORT._replace(words=1, screened=1, children=1)
+    few = EFFORT._replace(words=1, screened=1, children=1, together=together)
     without = reconstruct(objective(model), PROMPTS, few._replace(dictionary=1), PAYLOAD)[0]
     assert without.value < -1
     found = reconstruct(objective(model), PROMPTS, few, PAYLOAD)[0]
