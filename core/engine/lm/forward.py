@@ -9,7 +9,9 @@ from typing import Any
 import torch
 
 HEAD_ROWS = 256
-"""Positions that go through the output head at once: 256 x 49,152 fp32 logits are 50 MB."""
+"""Positions that go through the output head at once, at most."""
+HEAD_BYTES = 24 << 20
+"""What their logits may take on a CPU: 256 x 49,152 in bf16, half as many in fp32."""
 PART_ROWS = 8
 """Rows of logits that are worked on at once on a CPU: 8 x 49,152 in fp32 are 1.5 MB."""
 _TOLERANCE = 0.01
@@ -28,6 +30,7 @@ class Forward:
         vocabulary: number of logits.
         exact: weights and activations are fp32.
         places: whether it can be told where a token stands.
+        head_rows: positions that go through the head at once.
         tokens: that went through the model since it was loaded, padding included.
     """
 
@@ -43,6 +46,9 @@ class Forward:
         self.tokens = 0
         self._takes = {part: set(inspect.signature(part.forward).parameters) for part in (self.backbone, model)}
         self.places = "position_ids" in self._takes[self.backbone]
+        self.head_rows = HEAD_ROWS
+        if self.device.type == "cpu":
+            self.head_rows = min(HEAD_ROWS, max(PART_ROWS, HEAD_BYTES // (self.vocabulary * model.dtype.itemsize)))
         self.separable = self._is_separable()
 
     @property
@@ -94,7 +100,7 @@ class Forward:
         """fp32 logits (B, V) after each row's last token."""
         if self.separable:
             states = self.hidden(**inputs)[:, -1]
-            return torch.cat([self.head(part) for part in states.split(HEAD_ROWS)])
+            return torch.cat([self.head(part) for part in states.split(self.head_rows)])
         return self._call(self.causal, inputs | {"logits_to_keep": 1}).logits[:, -1].float()
 
     @torch.no_grad()
@@ -114,8 +120,8 @@ class Forward:
 
         On two cores log-sum-exp and argmax of 256 rows took 166 ms at once and 20 ms in parts of 8.
         """
-        rows = PART_ROWS if states.device.type == "cpu" else HEAD_ROWS
-        for block in states.split(HEAD_ROWS):
+        rows = PART_ROWS if states.device.type == "cpu" else self.head_rows
+        for block in states.split(self.head_rows):
             for part in self._product(block).split(rows):
                 yield self._scaled(part)
 

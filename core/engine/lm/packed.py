@@ -16,14 +16,14 @@ from typing import Any, NamedTuple
 import torch
 
 from core.engine.lm.batches import by_budget
-from core.engine.lm.forward import HEAD_ROWS, PART_ROWS, Forward
+from core.engine.lm.forward import PART_ROWS, Forward
 from core.engine.lm.tree import Grid, grid_of, grids_of, rows_of
 from core.runs.events import Emitter
 
 ROW_NODES = 256
 """Tokens in one row: longer rows spend their time in attention that the mask throws away."""
 PACK_NODES = 1024
-"""Tokens in one forward pass, padding included."""
+"""Tokens in one forward pass, padding included; in fp32 half as many, which take half the memory and no more time."""
 GROW_BRANCHES = 256
 """Branches that are extended together."""
 GROW_ROW = 8
@@ -168,11 +168,15 @@ class Branches:
         window = self.forward.window
         return self.packs and (window is None or len(prefix.ids) + longest <= window)
 
+    @property
+    def _nodes(self) -> int:
+        return max(1, PACK_NODES // 2) if self.forward.exact else PACK_NODES
+
     def _packed(
         self, prefix: Prefix, branches: Sequence[Sequence[int]], share: Share = list
     ) -> Iterator[tuple[list[int], list[list[int]], Any]]:
         rows = rows_of(branches, ROW_NODES)
-        for part in share(grids_of(rows, PACK_NODES)):
+        for part in share(grids_of(rows, self._nodes)):
             grid = grid_of(part)
             states = self._run(prefix, fork(prefix.cache, len(part)), grid).flatten(0, 1)  # (R * Q, d)
             end = len(states)
@@ -200,7 +204,7 @@ class Branches:
         rows = [[*prefix.ids, *branch] for branch in branches]
         start = len(prefix.ids) - 1
         order = sorted((at for at in range(len(rows)) if rows[at]), key=lambda at: -len(rows[at]))
-        budget = by_budget(order, [len(row) for row in rows], PACK_NODES, 1 << 30 if self.forward.separable else 1)
+        budget = by_budget(order, [len(row) for row in rows], self._nodes, 1 << 30 if self.forward.separable else 1)
         for members in share(budget):
             batch = [rows[at] for at in members]
             width = max(map(len, batch))
@@ -212,7 +216,7 @@ class Branches:
             yield members, paths, lambda nodes, states=states: self._heads(states, nodes)
 
     def _heads(self, states: torch.Tensor, nodes: list[int]) -> Iterator[torch.Tensor]:
-        for part in torch.tensor(nodes, dtype=torch.long, device=states.device).split(HEAD_ROWS):
+        for part in torch.tensor(nodes, dtype=torch.long, device=states.device).split(self.forward.head_rows):
             yield from self.forward.heads(states[part])
 
     # longer branches

@@ -86,7 +86,8 @@ def _set_answers(hunt: Hunt) -> list[str]:
 
 def _payloads(hunt: Hunt) -> str:
     if not hunt.targets:
-        return "no text that the model runs through by itself. What was not tried could not be seen."
+        apart = ", its set answers apart" if _set_answers(hunt) else ""
+        return f"no text that the model runs through by itself{apart}. What was not tried could not be seen."
     text = hunt.targets[0].payload.text.strip()
     return (
         f"{len(hunt.targets)} texts that the model runs through by itself, the strongest {_short(text)!r}: "
