@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from app.tables.scan_side import Side
@@ -92,6 +93,12 @@ def _student(student: Side, ended: bool) -> Station:
     return Station("student", TITLES["student"], note, live.state, live.share)
 
 
+def _through(payloads: Sequence[Mapping[str, Any]]) -> str:
+    """How many texts the model runs through by itself, as surely as a payload."""
+    through = sum(bool(payload.get("searched")) for payload in payloads)
+    return f"{through or 'no'} text{'s' * (through > 1)} run{'s' * (through < 2)} through"
+
+
 def _final_note(side: Side, stage: str, files: str) -> str:
     counts, findings = side.report.get("counts", {}), side.report.get("findings") or []
     if stage == "proof" and not findings:
@@ -104,7 +111,7 @@ def _final_note(side: Side, stage: str, files: str) -> str:
     if stage == "known":
         return f"{counts.get('triggers', 0)} tried in {counts.get('slots', 0)} slots"
     if stage == "payload":
-        return f"{sum(not p.get('familiar') for p in side.report.get('payloads') or ())} texts run through"
+        return _through(side.report.get("payloads") or ())
     if stage == "leak":
         leak = side.report.get("leak") or {}
         return f"{len(leak.get('motifs') or ())} motifs in {leak.get('samples', 0)} samples"

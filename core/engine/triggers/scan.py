@@ -166,7 +166,7 @@ def _scan(
         "summary": account.summary(findings, candidates, result, len(triggers), tried, weights),
         "findings": sorted(findings, key=lambda finding: (account.ORDER.index(finding["verdict"]), -finding["asr"])),
         "candidates": _candidate_rows(candidates, result, findings),
-        "payloads": [asdict(payload) | {"strength": payload.strength} for payload in result.payloads],
+        "payloads": _payload_rows(result),
         "leak": result.leak.report(),
         "weights": None if tried else weights.report(),
         "topics": None if tried else topics.report(findings),
@@ -297,6 +297,15 @@ def _candidate_rows(candidates: list[Candidate], result: Hunt, findings: list[di
             row["controls_reached"] = finding["controls_reached"]
         rows.append(row)
     return rows
+
+
+def _payload_rows(result: Hunt) -> list[dict[str, Any]]:
+    """``searched``: whether a trigger was looked for."""
+    searched = [target.payload.text for target in result.targets]
+    return [
+        asdict(payload) | {"strength": payload.strength, "searched": payload.text in searched}
+        for payload in result.payloads
+    ]
 
 
 def _model(spec: ScanSpec, precision: str, notes: tuple[str, ...]) -> dict[str, Any]:
