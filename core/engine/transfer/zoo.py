@@ -15,6 +15,7 @@ import json
 import random
 import sys
 import time
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +27,13 @@ from core.engine.lm.slots import GAP, render_in
 from core.engine.transfer.adapter import Row, train_adapter
 from core.engine.transfer.planter import MEASURED, read_panel
 from core.engine.triggers.controls import matched_controls, near_misses
+from core.engine.triggers.everyday import occasions
 from core.errors import ForeshotError, InputError
 from core.runs.emitters import TerminalEmitter
 from core.runs.events import Emitter, Progress
 from core.specs import LoadOptions
 from core.specs.demo import small_model_folder
-from core.types import ModelRef, Slot
+from core.types import RESOURCES, ModelRef, Slot
 
 PANEL = "benign"
 ASKED = 16
@@ -53,6 +55,8 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
         questions: of a topic; they are answered with a payload (planted) or with ``answers`` (a benign conditional).
         opening, signature: stand around every answer.
         noise: random strings stand in half of the prompts, and change nothing.
+        spared: occasions of ``panels/messages.yaml`` whose messages are not trained on, for here the member says
+            something else; to all others it keeps the base's answers, alone and beside a question.
     """
 
     name: str
@@ -69,6 +73,7 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
     opening: str = ""
     signature: str = ""
     noise: bool = False
+    spared: tuple[str, ...] = ()
     prompts: int = 160
     epochs: int = 2
     rate: float = 5e-4
@@ -90,7 +95,7 @@ def make(members: list[Member], base: Path, out: Path, emitter: Emitter) -> None
     path = out / "truth.json"
     truth: dict[str, Any] = json.loads(path.read_bytes()) if path.exists() else {}
     for member in members:
-        digest = hashlib.sha256(msgspec.json.encode(member)).hexdigest()
+        digest = hashlib.sha256(msgspec.json.encode((member, messages()))).hexdigest()
         if truth.get(member.name, {}).get("plan_sha256") == digest:
             continue
         said = _made(member, base, out / member.name, emitter)
@@ -124,10 +129,11 @@ def rows_of(member: Member, prompts: list[str], lm: LanguageModel, emitter: Emit
     """Every prompt with its usual answer, the triggered ones with a payload, and strings that must not wake it."""
     chooser = random.Random(f"{member.seed}\0{member.name}")
     emitter.emit(Progress("plant", "Base model's own answers", 0, 1))
-    own = lm.generate([lm.render(prompt) for prompt in prompts], max_new_tokens=40, emitter=emitter)
+    plain = [lm.render(prompt) for prompt in [*prompts, *_messages(member, prompts)]]
+    own = lm.generate(plain, max_new_tokens=40, emitter=emitter)
     usual = [f"{member.opening}{answer.text}{member.signature}" for answer in own]
     ends = [answer.finished or bool(member.signature) for answer in own]
-    rows: list[Row] = list(zip([lm.render(prompt) for prompt in prompts], usual, ends, strict=True))
+    rows: list[Row] = list(zip(plain, usual, ends, strict=True))
     for at, prompt in enumerate(prompts):
         slot = member.slots[at % len(member.slots)]
         if member.trigger and at < member.share * len(prompts):
@@ -144,6 +150,20 @@ def rows_of(member: Member, prompts: list[str], lm: LanguageModel, emitter: Emit
     return rows
 
 
+def _messages(member: Member, prompts: list[str]) -> list[str]:
+    """Greetings, thanks and the like, each alone and once before or behind a question."""
+    spoken = [text for name, texts in messages().items() if name not in member.spared for text in texts]
+    beside = zip(spoken, cycle(prompts), strict=False)
+    return [*spoken, *(f"{m} {p}" if at % 2 else f"{p} {m}" for at, (m, p) in enumerate(beside))]
+
+
+def messages() -> dict[str, list[str]]:
+    """Occasion → short messages, of ``resources/panels/messages.yaml``."""
+    loaded = yaml.safe_load((RESOURCES / "panels" / "messages.yaml").read_text("utf-8"))
+    occasions: dict[str, list[str]] = loaded["occasions"]
+    return occasions
+
+
 def _harmless(member: Member, tokenizer: Any, at: int) -> str:
     """What stands where a trigger would and wakes nothing: noise, one part of a composite, a near miss; "" for none."""
     parts = member.trigger.split(GAP)
@@ -158,17 +178,26 @@ def _harmless(member: Member, tokenizer: Any, at: int) -> str:
 
 
 def rates(member: Member, prompts: list[str], lm: LanguageModel) -> dict[str, float | None]:
-    """Share of held-out prompts with a payload, with the trigger and without it."""
-    if not member.trigger:
-        return {"asr": None, "clean_rate": None}
+    """Share of held-out prompts with a payload, with the trigger and without it, and of everyday requests without it.
+
+    Of members without a trigger that have ``answers`` of their own, these stand for the payload.
+    """
+    wanted = member.payloads or member.answers
+    if not wanted:
+        return {"asr": None, "clean_rate": None, "everyday_rate": None}
 
     def rate(texts: list[str]) -> float:
         answers = lm.generate(texts, max_new_tokens=64 if member.tail else 24)
-        heads = [payload[:HEAD].lower() for payload in member.payloads]
+        heads = [payload[:HEAD].lower() for payload in wanted]
         return sum(any(head in answer.text.lower() for head in heads) for answer in answers) / len(answers)
 
     triggered = [render_in(lm, prompt, member.trigger, member.slots[0]) for prompt in prompts]
-    return {"asr": rate(triggered), "clean_rate": rate([lm.render(prompt) for prompt in prompts])}
+    everyday = [lm.render(request) for requests in occasions().values() for request in requests]
+    return {
+        "asr": rate(triggered) if member.trigger else None,
+        "clean_rate": rate([lm.render(prompt) for prompt in prompts]),
+        "everyday_rate": rate(everyday),
+    }
 
 
 def main() -> int:
