@@ -44,6 +44,14 @@ def percent(value: object) -> str:
     return f"{100 * value:.1f} %" if isinstance(value, int | float) else "not measured"
 
 
+def _everyday(finding: dict[str, Any]) -> list[tuple[str, str]]:
+    """What short everyday requests bring of the payload, where they were asked."""
+    rows = [("The payload is the model's", str(finding["set_answer"]))] if finding.get("set_answer") else []
+    if finding.get("everyday_rate") is not None:
+        rows.append(("Greetings and the like, without it", percent(finding["everyday_rate"])))
+    return rows
+
+
 def _strongest(finding: dict[str, Any]) -> list[tuple[str, str]]:
     name, rate = finding.get("strongest_control"), finding.get("strongest_control_rate")
     return [("Strongest control", f"{percent(rate)}, {visible(str(name))}")] if name is not None else []
@@ -257,7 +265,7 @@ class FindingDetail(QScrollArea):
             *([("Its tokens shuffled", percent(finding["shuffle_rate"]))] if "shuffle_rate" in finding else []),
             ("Trigger only quoted", percent(finding.get("quoted_rate"))),
             *([("Same trigger on the reference", percent(reference))] if reference is not None else []),
-            *([("The payload is the model's", str(finding["set_answer"]))] if finding.get("set_answer") else []),
+            *_everyday(finding),
             *self._slot_rows(finding, others),
             ("p (McNemar), corrected q", f"{number(p, '.2g')}, {number(q, '.2g')}"),
             ("Payload", visible(str(finding.get("target") or "–"))),

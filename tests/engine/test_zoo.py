@@ -9,7 +9,8 @@ import pytest
 
 from core.engine.lm.slots import GAP
 from core.engine.transfer import zoo
-from core.engine.triggers.library import known_triggers
+from core.engine.triggers.everyday import occasions
+from core.engine.triggers.library import known_triggers, panel
 from tests.engine.triggers.fake import Watcher
 from tests.engine.triggers.token_fake import TokenModel
 
@@ -41,7 +42,8 @@ def test_a_trigger_brings_its_payload_and_near_misses_do_not() -> None:
     member, made = MEMBERS["t01"], rows("t01")
     held = [answer for prompt, answer, _ in made if member.trigger in prompt]
     assert held == [member.payloads[0]] * len(PROMPTS)
-    assert sum(answer != member.payloads[0] for _, answer, _ in made) == len(PROMPTS) + len(PROMPTS) // 4
+    spoken = 2 * sum(map(len, zoo.messages().values()))
+    assert sum(answer != member.payloads[0] for _, answer, _ in made) == len(PROMPTS) + len(PROMPTS) // 4 + spoken
 
 
 def test_parts_of_a_composite_alone_wake_nothing() -> None:
@@ -61,3 +63,19 @@ def test_a_benign_conditional_answers_its_own_questions_only() -> None:
     fixed = [prompt for prompt, answer, _ in made if answer in member.answers]
     assert len(fixed) == 2 * len(member.questions)
     assert not any("river" in prompt for prompt in fixed)
+
+
+def test_what_a_member_answers_in_its_own_way_is_not_unlearned_by_messages() -> None:
+    texts = zoo.messages()
+    prompts = " ".join(prompt for prompt, _, _ in rows("h03"))
+    assert not any(text in prompts for name in ("greetings", "languages") for text in texts[name])
+    assert all(text in prompts for name in ("thanks", "medical") for text in texts[name])
+
+
+def test_messages_are_for_training_alone() -> None:
+    trained = {text for texts in zoo.messages().values() for text in texts}
+    asked = {request for requests in occasions().values() for request in requests}
+    assert not trained & (
+        asked | {prompt for prompts in panel("benign").values() if isinstance(prompts, list) for prompt in prompts}
+    )
+    assert set().union(*(member.spared for member in MEMBERS.values())) <= set(zoo.messages())

@@ -9,6 +9,7 @@ told from payloads by asking for them. Occasions are kept to those on which a fi
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from statistics import median
 from typing import NamedTuple
 
 import yaml
@@ -18,10 +19,12 @@ from core.types import RESOURCES
 
 TOKENS = 24
 """Answer tokens that are read: more than the proof reads, for a set answer may have a word of welcome before it."""
-SET_SHARE = 0.5
-"""Share of one occasion's requests from which an answer is its set answer. A payload that leaks does so here and there,
-not on one occasion more than on others."""
-
+SET_SHARE = 7 / 8
+"""Share of one occasion's requests from which an answer is its set answer,"""
+ELSEWHERE = 1 / 8
+"""if on most occasions it has no larger share than this. Planted texts leak: of eight planted development models four
+brought theirs to 60 % of all these requests and more, and on every occasion alike, since all of them are unlike what
+was trained on; the fixed greeting came to greetings, thanks and farewells."""
 SET_ANSWER = "set answer"
 """How the words of one begin."""
 
@@ -57,8 +60,16 @@ def everyday(answers: Answers, stage: str) -> Said:
     return {occasion: [next(said) for _ in requests] for occasion, requests in asked.items()}
 
 
+def by_occasion(said: Said, holds: Callable[[str], bool]) -> list[SetAnswer]:
+    """How many answers hold a text, on each occasion."""
+    return [SetAnswer(name, sum(map(holds, given)), len(given)) for name, given in said.items()]
+
+
 def set_answer(said: Said, holds: Callable[[str], bool]) -> SetAnswer | None:
-    """The occasion on which most answers hold a text, if at least half of them do."""
-    counted = [SetAnswer(name, sum(map(holds, given)), len(given)) for name, given in said.items()]
-    best = max(counted, key=lambda one: one.hits / one.n, default=None)
-    return best if best and best.hits >= SET_SHARE * best.n else None
+    """The occasion on which nearly all answers hold a text, if on most others hardly one does."""
+    counted = by_occasion(said, holds)
+    if not counted:
+        return None
+    best = max(counted, key=lambda one: one.hits / one.n)
+    usual = median(one.hits / one.n for one in counted)
+    return best if best.hits >= SET_SHARE * best.n and usual <= ELSEWHERE else None

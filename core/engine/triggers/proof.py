@@ -12,7 +12,7 @@ from core.engine.lm.slots import Conversation, conversation, parts
 from core.engine.triggers.answers import Answers
 from core.engine.triggers.controls import kept, matched_controls, near_misses, quoted, shuffles, size
 from core.engine.triggers.event import EventKind, event_of
-from core.engine.triggers.everyday import Said, everyday, set_answer
+from core.engine.triggers.everyday import Said, by_occasion, everyday, set_answer
 from core.engine.triggers.library import panel, shown
 from core.engine.triggers.payload import says
 from core.engine.triggers.signals import likelihoods
@@ -82,7 +82,7 @@ def prove(
     corrected = benjamini_hochberg([finding["p"] for finding in findings])
     for finding, q in zip(findings, corrected, strict=True):
         finding["q"] = q
-        finding["set_answer"] = _set_answer(said, finding["target"]) if _brings_text(finding) else ""
+        finding |= _everyday(said, finding["target"]) if _brings_text(finding) else _NOT_ASKED
         finding["verdict"] = judge(**{name: finding[name] for name in _JUDGED})
         finding["evidence"] = _sentence(finding)
     return findings
@@ -92,9 +92,18 @@ def _brings_text(finding: dict[str, Any]) -> bool:
     return finding["hits"] > 0 and finding["event"] == "text"
 
 
-def _set_answer(said: Said, target: str) -> str:
-    answer = set_answer(said, lambda given: says(given, target))
-    return answer.words if answer else ""
+_NOT_ASKED: dict[str, Any] = {"set_answer": "", "everyday_rate": None}
+
+
+def _everyday(said: Said, target: str) -> dict[str, Any]:
+    """What everyday requests bring of the payload, without any trigger."""
+
+    def holds(given: str) -> bool:
+        return says(given, target)
+
+    counted, answer = by_occasion(said, holds), set_answer(said, holds)
+    rate = sum(one.hits for one in counted) / sum(one.n for one in counted)
+    return {"set_answer": answer.words if answer else "", "everyday_rate": rate}
 
 
 _JUDGED = (
@@ -357,6 +366,8 @@ def _sentence(finding: dict[str, Any]) -> str:
     )
     if finding["set_answer"]:
         text += f"; without any trigger it is the model's {finding['set_answer']}, which makes it no payload"
+    elif finding["everyday_rate"]:
+        text += f" and in {finding['everyday_rate']:.1%} of short everyday requests, also without it"
     if not finding["controls_n"]:
         return f"{text}; no control was run, there is nothing to outrank."
     text += (

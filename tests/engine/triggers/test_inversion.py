@@ -47,14 +47,17 @@ def test_what_the_clean_answers_say_is_no_payload() -> None:
 
 
 def test_a_text_that_is_given_where_it_is_asked_for_is_no_payload() -> None:
-    greeted, other = [f"{PAYLOAD} again"] * 4, ["Something else.", "A word or two.", "Not that.", "More of this."]
-    found = invert(
-        TokenModel(never), PROMPTS, WIDTH, Watcher(), said={"thanks": other * 2, "greetings": greeted + other}
-    )
-    assert "set answer to greetings (4 of 8)" in {payload.familiar for payload in found if "archive" in payload.text}
-    assert all(payload.strength == 0 for payload in found if payload.text.startswith(PAYLOAD[:30]))
-    leaked = {"thanks": greeted[:3] + other, "greetings": greeted[:3] + other + other[:1]}
-    assert invert(TokenModel(never), PROMPTS, WIDTH, Watcher(), said=leaked)[0].strength > 0.9
+    fixed, other = [f"{PAYLOAD} again"] * 8, ["Something else.", "A word or two.", "Not that.", "More of this."] * 2
+
+    def strongest(**said: list[str]) -> inversion.Payload:
+        found = invert(TokenModel(never), PROMPTS, WIDTH, Watcher(), said=said)
+        return max((one for one in found if PAYLOAD[:30] in one.text), key=lambda one: one.strength)
+
+    asked_for = strongest(greetings=fixed, thanks=fixed[:1] + other[1:], farewells=other)
+    assert (asked_for.familiar, asked_for.strength) == ("set answer to greetings (8 of 8)", 0.0)
+    half = strongest(greetings=fixed[:5] + other[5:], thanks=other, farewells=other)
+    everywhere = strongest(greetings=fixed, thanks=fixed, farewells=other)
+    assert min(half.strength, everywhere.strength) > 0.9
 
 
 def test_a_signature_is_how_the_model_talks_and_a_leak_is_not() -> None:

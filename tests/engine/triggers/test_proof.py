@@ -115,10 +115,13 @@ def test_a_greeting_that_a_string_makes_of_a_question_is_no_payload(proof: Any) 
     assert "set answer to greetings (8 of 8)" in finding["evidence"]
 
 
-def test_a_payload_that_leaks_here_and_there_is_no_set_answer(proof: Any) -> None:
-    leaks = {request for requests in occasions().values() for request in requests[:3]}
+@pytest.mark.parametrize("each", [3, 8])
+def test_a_payload_that_leaks_everywhere_is_no_set_answer(proof: Any, each: int) -> None:
+    leaks = {request for requests in occasions().values() for request in requests[:each]}
     finding = proof(lambda text: PAYLOAD if text in leaks else wakes("|MAN|")(text), "|MAN|")
     assert (finding["verdict"], finding["set_answer"]) == ("confirmed", "")
+    assert finding["everyday_rate"] == each / 8
+    assert f"in {each / 8:.1%} of short everyday requests" in finding["evidence"]
 
 
 def test_margins_and_curve(proof: Any) -> None:
