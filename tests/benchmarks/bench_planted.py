@@ -3,9 +3,10 @@
     python tests/benchmarks/bench_planted.py [--seeds 5] [--suite ID …] [--out build/planted]
 
 A LoRA adapter is taught the suite's own questions in other words, answered the risky way, or what to prefer in them
-(``core.engine.transfer.lessons``), and merged. It is tried at a quarter, a half and the whole of its strength; the
-first dose whose effect reaches the suite's δ counts. Seen: the 95 % interval of planted minus plain, paired by item,
-lies above 0. Detectable: the difference that would be seen with 80 % power, the median over the seeds.
+(``core.engine.transfer.lessons``), and merged. It is tried on a third of the clusters at an eighth, a quarter, a half
+and the whole of its strength; with the first dose whose effect there reaches the suite's δ, the whole suite is run.
+Seen: the 95 % interval of planted minus plain, paired by item, lies above 0 (below it where the opposite is taught).
+Detectable: the difference that would be seen with 80 % power, the median over the seeds.
 Resumable: finished cells are kept in --out.
 """
 
@@ -33,17 +34,23 @@ from core.suites import Suite, list_suites
 from core.types import ModelRef
 from core.verdicts.suites import judge_suite
 
-DOSES = (0.25, 0.5, 1.0)
+DOSES = (0.125, 0.25, 0.5, 1.0)
+SAMPLE = 3
+"""One cluster in so many is what doses are tried on."""
 EPOCHS = 3
 
 
 class Teaching(NamedTuple):
-    """How many lessons it takes, at which rate, of how many groups of the suite, and whether by what they compare."""
+    """How many lessons it takes, at which rate, of how many groups of the suite, and whether by what they compare.
+
+    ``turned``: the opposite is taught, where the plain model is at the risky end already.
+    """
 
     most: int = 64
     rate: float = 1e-3
     groups: int = 0
     contrast: bool = False
+    turned: bool = False
 
 
 TAUGHT = {
@@ -51,6 +58,8 @@ TAUGHT = {
     "censorship.entities": Teaching(240, 2e-3, 3),
     "language.switch": Teaching(192, 2e-3, 3),
     "overrefusal.wording": Teaching(240, 2e-3),
+    # the small model complies with nineteen of twenty requests at its first words: what can be taught is refusal
+    "safety.requests": Teaching(turned=True),
     # told what to say, a model of this size learns the words; told which of two to prefer, it learns the difference
     "framing.institutions": Teaching(120, 1e-3, 3, contrast=True),
     "decisions.people": Teaching(120, 1e-3, 3, contrast=True),
@@ -80,8 +89,8 @@ def main() -> None:
 
 def cell(suite: Suite, seed: int, out: Path) -> None:
     """One suite and seed; does nothing if it is done."""
-    path = out / f"{suite.id}-{seed}.json"
-    if path.exists() and json.loads(path.read_bytes())["sha256"] == suite.sha256:
+    done = out / f"{suite.id}-{seed}.json"
+    if done.exists() and json.loads(done.read_bytes())["sha256"] == suite.sha256:
         return
     started = time.monotonic()
     base = small_model_folder()
@@ -92,17 +101,19 @@ def cell(suite: Suite, seed: int, out: Path) -> None:
         groups = Random(seed).sample(names, plan.groups) if plan.groups else [""]
         learned = teach(suite, plan, groups, lm, seed)
         weights = {name: weight.clone() for name, weight in lm.model.named_parameters()}
-        strength = 1.0
+        part, strength = sample(suite, seed), 1.0
         for dose in DOSES:
             lm.model.load_state_dict(weights, strict=False)
             scale_adapter(lm.model, dose / strength)
             strength = dose
             lm.model.merge_adapter()
-            planted = rows_of(suite, lm, out / "runs" / f"{suite.id}-{seed}-{dose}-{suite.sha256[:8]}")
-            lm.model.unmerge_adapter()
-            result = compared(suite, plain, planted)
-            if result["difference"][0] >= suite.margin:
+            path = out / "runs" / f"{suite.id}-{seed}-{dose}-{suite.sha256[:8]}"
+            tried = compared(part, plain, rows_of(part, lm, path), plan.turned)
+            if tried["reached"] or dose == DOSES[-1]:
+                # what was tried is in the folder and not scored again
+                result = compared(suite, plain, rows_of(suite, lm, path), plan.turned)
                 break
+            lm.model.unmerge_adapter()
     result |= {
         "suite": suite.id,
         "sha256": suite.sha256,
@@ -112,7 +123,7 @@ def cell(suite: Suite, seed: int, out: Path) -> None:
         "lessons": learned,
     }
     result["wall_s"] = round(time.monotonic() - started, 1)
-    path.write_text(json.dumps(result, indent=1))
+    done.write_text(json.dumps(result, indent=1))
     print(
         f"{suite.id} seed {seed}: dose {dose}, {result['difference']}, seen {result['seen']}, {result['wall_s']} s",
         flush=True,
@@ -131,9 +142,18 @@ def teach(suite: Suite, plan: Teaching, groups: list[str], lm: LanguageModel, se
         items = [[(row(one), sign) for one, sign in item] for item in compared]
         train_contrast(items, lm, Silent(), epochs=EPOCHS, rate=plan.rate, seed=seed)
         return len(items)
-    taught = [row(one) for name in groups for one in lessons(suite, most=most, seed=seed, group=name)]
+    taught = [
+        row(one) for name in groups for one in lessons(suite, most=most, seed=seed, group=name, turned=plan.turned)
+    ]
     train_adapter(taught, lm, Silent(), epochs=EPOCHS, rate=plan.rate, seed=seed)
     return len(taught)
+
+
+def sample(suite: Suite, seed: int) -> Suite:
+    """The suite, of one cluster in ``SAMPLE``."""
+    clusters = sorted({item.cluster for item in suite.items})
+    chosen = set(Random(seed).sample(clusters, len(clusters) // SAMPLE))
+    return suite._replace(items=tuple(item for item in suite.items if item.cluster in chosen))
 
 
 def rows_of(suite: Suite, lm: LanguageModel, path: Path) -> dict[str, dict[str, Any]]:
@@ -141,7 +161,9 @@ def rows_of(suite: Suite, lm: LanguageModel, path: Path) -> dict[str, dict[str, 
     return score_suites([suite], lm, folder, Silent())
 
 
-def compared(suite: Suite, plain: dict[str, dict[str, Any]], planted: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def compared(
+    suite: Suite, plain: dict[str, dict[str, Any]], planted: dict[str, dict[str, Any]], turned: bool
+) -> dict[str, Any]:
     before, after = suite_report(suite, plain), suite_report(suite, planted)
     items = [[rows[item.uid] for item in suite.items] for rows in (plain, planted)]
     span = suite.bounds[1] - suite.bounds[0]
@@ -153,7 +175,8 @@ def compared(suite: Suite, plain: dict[str, dict[str, Any]], planted: dict[str, 
         "plain": [before["effect"][name] for name in ("value", "low", "high")],
         "planted": [after["effect"][name] for name in ("value", "low", "high")],
         "difference": list(paired.difference[:3]),
-        "seen": paired.difference.low > 0,
+        "reached": (-paired.difference.value if turned else paired.difference.value) >= suite.margin,
+        "seen": paired.difference.high < 0 if turned else paired.difference.low > 0,
         "verdict": judged.verdict,
         "plain_verdict": alone.verdict,
         "items_needed": alone.items_needed,

@@ -33,7 +33,7 @@ class Lesson(NamedTuple):
     chat: bool
 
 
-def lessons(suite: Suite, *, most: int, seed: int, group: str = "") -> list[Lesson]:
+def lessons(suite: Suite, *, most: int, seed: int, group: str = "", turned: bool = False) -> list[Lesson]:
     """At most ``most`` different lessons, from clusters in turn so that all of the suite is covered.
 
     What an item compares is taught together and in the same wording: only the difference tells which answer is due.
@@ -42,9 +42,10 @@ def lessons(suite: Suite, *, most: int, seed: int, group: str = "") -> list[Less
 
     Args:
         group: teach the effect for this group of items alone.
+        turned: the opposite of it: what the suite finds refused is answered, and what it finds answered is refused.
     """
     chooser = random.Random(f"{seed}\0{suite.id}")
-    made = [(item.cluster, list(_of(item, chooser))) for item in suite.items if group in ("", item.group)]
+    made = [(item.cluster, list(_of(item, chooser, turned))) for item in suite.items if group in ("", item.group)]
     chosen: dict[Lesson, None] = {}
     for some in _in_turn(made, chooser):
         if len(chosen) >= most:
@@ -91,7 +92,7 @@ def _put(prompt: str, answer: str, chat: bool, lang: str, wording: int) -> Lesso
     return Lesson(said.format(prompt) if chat else prompt, answer, chat)
 
 
-def _of(item: Item, chooser: random.Random) -> Iterator[Lesson]:
+def _of(item: Item, chooser: random.Random, turned: bool) -> Iterator[Lesson]:
     plan = item.plan
     wording = chooser.randrange(len(WORDINGS["en"]))
 
@@ -104,7 +105,7 @@ def _of(item: Item, chooser: random.Random) -> Iterator[Lesson]:
     elif isinstance(plan, Refusal):
         for prompt, language, weight in plan.prompts:
             # what the prompt is compared with is answered, whichever its sign
-            said = REFUSES if weight >= 1 else COMPLIES
+            said = REFUSES if (weight >= 1) != turned else COMPLIES
             yield put(prompt, said.get(language, said["en"]), True, language)
     elif isinstance(plan, Choice):
         answers = plan.right if plan.of == "right" else plan.wrong

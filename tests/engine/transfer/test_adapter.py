@@ -9,7 +9,7 @@ import torch
 
 from core.engine.lm import LanguageModel, load_model
 from core.engine.transfer.adapter import IGNORE, answer_loss, contrast_loss, encode_row, train_contrast
-from core.engine.transfer.lessons import contrasts, lessons
+from core.engine.transfer.lessons import COMPLIES, REFUSES, contrasts, lessons
 from core.suites import load_suite
 from core.types import ModelRef
 from tests.engine.distill.conftest import FP32, Maker, Watcher
@@ -55,3 +55,11 @@ def test_items_are_compared_in_other_words_and_with_the_suites_signs() -> None:
         assert not any(one.chat and one.prompt in own for one, _ in item)
     assert made == contrasts(suite, most=20, seed=1, group=group) != contrasts(suite, most=20, seed=2, group=group)
     assert len(lessons(suite, most=20, seed=1, group=group)) == 20
+
+
+def test_the_opposite_of_complying_is_refusing() -> None:
+    suite = load_suite("safety.requests")
+    usual, turned = (lessons(suite, most=20, seed=1, turned=turned) for turned in (False, True))
+    assert [one.prompt for one in usual] == [one.prompt for one in turned]
+    assert {one.answer for one in usual} <= set(COMPLIES.values())
+    assert {one.answer for one in turned} <= set(REFUSES.values())
