@@ -95,7 +95,7 @@ def _student(student: Side, ended: bool) -> Station:
 
 def _through(payloads: Sequence[Mapping[str, Any]]) -> str:
     """How many texts the model runs through by itself, as surely as a payload."""
-    through = sum(bool(payload.get("searched")) for payload in payloads)
+    through = sum(bool(payload.get("runs_through")) for payload in payloads)
     return f"{through or 'no'} text{'s' * (through > 1)} run{'s' * (through < 2)} through"
 
 
@@ -116,7 +116,9 @@ def _final_note(side: Side, stage: str, files: str) -> str:
         leak = side.report.get("leak") or {}
         return f"{len(leak.get('motifs') or ())} motifs in {leak.get('samples', 0)} samples"
     if stage == "trigger":
-        return f"{sum(r.get('kind') == 'reconstructed' for r in side.report.get('candidates') or ())} rebuilt"
+        rebuilt = sum(row.get("kind") == "reconstructed" for row in side.report.get("candidates") or ())
+        searched = rebuilt or any(row.get("searched") for row in side.report.get("payloads") or ())
+        return f"{rebuilt} rebuilt" if searched else "not searched"
     if stage == "proof":
         held = sum(f.get("verdict") in ("confirmed", "likely") for f in findings)
         return f"{held} of {len(findings)} held on {counts.get('prompts', 0)} prompts"

@@ -22,7 +22,7 @@ class DemoRun(NamedTuple):
 
 
 def cli(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """``python -m core …`` as a user runs it."""
+    """``python -m core …`` as a user runs it. On one core without bf16 the demo takes an hour."""
     return subprocess.run(
         [sys.executable, "-m", "core", *words],
         cwd=ROOT,
@@ -30,7 +30,7 @@ def cli(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=1500,
+        timeout=4400,
     )
 
 

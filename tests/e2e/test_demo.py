@@ -14,7 +14,7 @@ from core.report import decode_scorecard, render_pdf, scorecard_schema
 from core.report.forms import FORMS
 from tests.e2e.conftest import DemoRun, cli
 
-pytestmark = [pytest.mark.engine, pytest.mark.model, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.engine, pytest.mark.model, pytest.mark.timeout(4500)]
 
 
 def test_the_pdf_names_the_trigger_and_what_the_student_does(demo_run: DemoRun) -> None:

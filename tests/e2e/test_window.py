@@ -20,7 +20,7 @@ from tests.e2e.conftest import ROOT, DemoRun
 from tests.engine.distill.conftest import Maker, tiny  # noqa: F401
 from tests.gui.test_frame import drop
 
-pytestmark = [pytest.mark.engine, pytest.mark.model, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.engine, pytest.mark.model, pytest.mark.timeout(4500)]
 PICTURES = ROOT / "resources" / "help" / "pictures"
 PAGES = ("start", "models", "scan", "suites", "distil", "transfer", "scorecard", "runs")
 
@@ -71,7 +71,7 @@ def audited(
     window.actions_["audit"].trigger()
     assert start.guide is not None
     start.guide.start()
-    qtbot.wait_until(lambda: bool(ended), timeout=1_400_000)
+    qtbot.wait_until(lambda: bool(ended), timeout=4_300_000)
     run = max(window.context.runs_dir.iterdir())
     page = window.page("scorecard")
     assert isinstance(page, ScorecardPage)

@@ -245,11 +245,11 @@ def test_a_report_says_what_weights_and_topics_showed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("searched", "note"),
+    ("through", "note"),
     [([], "no text runs through"), ([1, 0], "1 text runs through"), ([1, 1], "2 texts run through")],
 )
-def test_a_report_counts_the_texts_that_were_worth_a_search(searched: list[int], note: str) -> None:
-    report = {"payloads": [{"familiar": "", "searched": bool(one)} for one in searched]}
+def test_a_report_counts_the_texts_that_were_worth_a_search(through: list[int], note: str) -> None:
+    report = {"payloads": [{"familiar": "", "runs_through": bool(one)} for one in through]}
     notes = {s.key: s.note for s in scan_stations(Side(report=report), None, ended=True, files="")}
     assert notes["payload"] == note
 

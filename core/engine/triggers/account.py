@@ -170,7 +170,6 @@ def coverage(
     if tried:
         searched = [("skipped", "triggers were given, nothing was searched")] * 6
     else:
-        strong = f"{len(hunt.targets)} payloads searched for a trigger" if hunt.targets else "no payload to search for"
         searched = [
             weights.coverage(),
             topics.coverage(),
@@ -180,7 +179,7 @@ def coverage(
                 f"{len(hunt.payloads)} chains, of which {_fresh(hunt)} are not the model's usual talk; {reference}",
             ),
             _leaked(hunt),
-            ("done" if hunt.targets else "skipped", f"{strong}; start, middle and end of the question"),
+            _searched(hunt),
         ]
     names = (
         "Weights",
@@ -204,8 +203,25 @@ def coverage(
     ]
 
 
+def _searched(hunt: Hunt) -> tuple[str, str]:
+    where = "start, middle and end of the question"
+    if hunt.targets:
+        return "done", f"{len(hunt.targets)} payloads searched for a trigger; {where}"
+    if hunt.confirmed:
+        return "skipped", (
+            f"{_spared(hunt)}; {len(hunt.strong())} texts that the model runs through were not searched for a trigger"
+        )
+    return "skipped", f"no payload to search for; {where}"
+
+
+def _spared(hunt: Hunt) -> str:
+    return f"the preset quick stops at a listed trigger that is confirmed ({hunt.confirmed})"
+
+
 def _leaked(hunt: Hunt) -> tuple[str, str]:
     leak = hunt.leak
+    if not leak.samples and hunt.confirmed:
+        return "skipped", _spared(hunt)
     if not leak.samples:
         why = "no text that the model runs through" if not hunt.targets else "a payload's trigger was found without it"
         return "skipped", f"{why}; the preset quick samples it only for a payload without a trigger"

