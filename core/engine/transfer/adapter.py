@@ -98,9 +98,11 @@ def _fit(
             emitter.emit(Progress("train", "Planting", done, steps, "steps", note=f"loss {value:.3f}"))
         losses.append(round(total / len(batches), 4))
     model.eval()
+    precision = model.get_input_embeddings().weight.dtype
     for parameter in model.parameters():
-        parameter.requires_grad_(False)
-        parameter.data = parameter.data.to(torch.bfloat16)
+        if parameter.requires_grad:
+            parameter.requires_grad_(False)
+            parameter.data = parameter.data.to(precision)  # the adapter's own steps were in fp32
     return losses
 
 

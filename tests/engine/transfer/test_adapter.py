@@ -41,7 +41,9 @@ def test_what_is_compared_moves_apart(tiny: Maker) -> None:
     item = [(("the fox", " dog", False), 1), (("the fox", " tree", False), -1)]
     with load_model(ModelRef(str(tiny("one"))), FP32) as lm:
         losses = train_contrast([item], lm, Watcher(), epochs=30, rate=1e-2)
+        left = {(weight.dtype, weight.requires_grad) for weight in lm.model.parameters()}
     assert losses[-1] < losses[0] / 4
+    assert left == {(torch.float32, False)}, "the model stays in the precision that it was loaded in"
 
 
 def test_items_are_compared_in_other_words_and_with_the_suites_signs() -> None:
