@@ -15,6 +15,7 @@ from app.context import Context
 from app.jobs.engine_process import ENGINE_MODULE
 from app.jobs.model_reader import ModelReader
 from app.jobs.queue import JobQueue
+from app.jobs.speed_meter import SpeedMeter
 from app.main_window import MainWindow
 from core import __version__
 from core.runs.folder import data_dir
@@ -39,6 +40,7 @@ def build_window(engine: Sequence[str] = ("-m", ENGINE_MODULE)) -> MainWindow:
     context.index = RunIndex(data_dir() / "runs.sqlite", context.runs_dir)
     context.jobs = JobQueue(context, arguments=engine, parent=context)
     context.reader = ModelReader(context, parent=context)
+    context.speeds = SpeedMeter(context, parent=context)
     window = MainWindow(context)
     context.setParent(window)
     geometry = context.settings.value("geometry")

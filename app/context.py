@@ -15,6 +15,7 @@ from core.types import ModelRef
 
 if TYPE_CHECKING:
     from app.jobs.model_reader import ModelReader
+    from app.jobs.speed_meter import SpeedMeter
     from core.catalog import ModelCard
     from core.runs.index import RunIndex
 
@@ -51,7 +52,8 @@ class Context(QObject):
         teacher, student: the chosen pair, None where nothing was dropped yet.
         runs_dir: where run folders lie.
         settings: small facts about the window that survive it (ini file in the data folder).
-        jobs, index, reader: the queue, the history, the reader of model folders; set by ``app.application``.
+        jobs, index, reader, speeds: the queue, the history, the reader of model folders, the meter of how fast models
+            run here; set by ``app.application``.
         folders: run folders touched in this session, by run id. running: ids of those in progress.
 
     Signals:
@@ -84,6 +86,7 @@ class Context(QObject):
         self.jobs: Jobs | None = None
         self.index: RunIndex | None = None
         self.reader: ModelReader | None = None
+        self.speeds: SpeedMeter | None = None
         self.folders: dict[str, RunFolder] = {}
         self.running: set[str] = set()
         self.run_started.connect(self.running.add)
@@ -122,6 +125,10 @@ class Context(QObject):
         waiting = getattr(self.jobs, "waiting", ())
         return run_id in self.running or any(folder.id == run_id for folder in waiting)
 
+    def rate(self, choice: ModelChoice) -> float | None:
+        """Tokens a second of a model, None where that was not measured."""
+        return self.speeds.rate(choice) if self.speeds is not None else None
+
     def cancel(self, run_id: str) -> None:
         """Ask a job to stop; what is finished stays."""
         if self.jobs is not None:
@@ -150,4 +157,6 @@ class Context(QObject):
             self.jobs.shutdown()
         if self.reader is not None:
             self.reader.wait()
+        if self.speeds is not None:
+            self.speeds.stop()
         self.settings.sync()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -15,7 +16,9 @@ from core.errors import ForeshotError
 from core.runs.folder import RunFolder
 from core.specs import ScanSpec, SuiteSpec
 from core.specs.distill import DistillPlan
+from core.specs.effort import SCAN_TOKENS, duration, suite_tokens
 from core.specs.estimates import Remedy, Work, plan_memory, plan_work, remedies
+from core.suites import Suite
 
 
 def memory_words(choice: ModelChoice, precision: str) -> str:
@@ -35,11 +38,12 @@ def memory_words(choice: ModelChoice, precision: str) -> str:
     return f"needs about {gigabytes(row.bytes)}{free}{fits}"
 
 
-def time_words(runs: Path, choice: ModelChoice, preset: str, power: int = 0) -> str:
-    """How long an earlier scan of the same model and preset took here, a rough estimate by size where there was none.
+def time_words(runs: Path, choice: ModelChoice, preset: str, power: int = 0, rate: float | None = None) -> str:
+    """How long an earlier scan of the same model and preset took here, an estimate where there was none.
 
     Args:
         power: canaries of each kind, each of which is planted and scanned alike.
+        rate: tokens a second, where that was measured.
     """
     longer = f", and at least {2 * power} times as long again for the canaries" if power else ""
     for spec_path in sorted(runs.glob("*-scan-*/spec.json"), reverse=True)[:50]:
@@ -52,11 +56,12 @@ def time_words(runs: Path, choice: ModelChoice, preset: str, power: int = 0) -> 
             if isinstance(wall, int | float):
                 return f"the last {preset} scan of this model took {duration(wall)}{longer}"
     parameters = choice.card.parameters if choice.card is not None else None
-    return f"{rough_time(parameters, preset)}{longer}" if parameters else ""
+    return f"{scan_time(parameters, preset, rate)}{longer}" if parameters else ""
 
 
-def suite_words(runs: Path, choice: ModelChoice, items: int) -> str:
-    """How long ``items`` items will take, from the rate of an earlier run of this model; else by its size alone."""
+def suite_words(runs: Path, choice: ModelChoice, suites: Sequence[Suite], rate: float | None = None) -> str:
+    """How long ``suites`` will take, from the rate of an earlier run of this model, else as ``time_words``."""
+    tokens = suite_tokens((suite.kind, len(suite.items)) for suite in suites)
     for spec_path in sorted(runs.glob("*-suite-*/spec.json"), reverse=True)[:50]:
         try:
             run = RunFolder.open(spec_path.parent)
@@ -67,15 +72,17 @@ def suite_words(runs: Path, choice: ModelChoice, items: int) -> str:
         report = run.read_json("report.json") or {}
         if report.get("computed") == 0:  # it only looked its numbers up
             continue
-        seconds = (report.get("timing") or {}).get("suite")
-        scored = sum(int(suite.get("n", 0)) for suite in report.get("suites", ()))
-        if isinstance(seconds, int | float) and seconds > 0 and scored:
-            return f"about {duration(items * seconds / scored)}, at the rate of an earlier run"
+        took = (report.get("timing") or {}).get("suite")
+        scored = suite_tokens((str(row.get("kind")), int(row.get("n", 0))) for row in report.get("suites", ()))
+        if isinstance(took, int | float) and took > 0 and scored:
+            return f"about {duration(tokens * took / scored)}, at the rate of an earlier run"
     parameters = choice.card.parameters if choice.card is not None else None
     if not parameters:
         return ""
-    slow, fast = (2 * parameters * ITEM_TOKENS * items / speed for speed in SPEED)
-    return f"rough estimate on a CPU, by size alone: {duration(fast)} to {duration(slow)}"
+    if rate:
+        return f"about {duration(tokens / rate)}, {_measured(rate)}"
+    slow, fast = (2 * parameters * tokens / speed for speed in SPEED)
+    return f"{ROUGH}: {duration(fast)} to {duration(slow)}"
 
 
 @dataclass(frozen=True)
@@ -126,24 +133,23 @@ def _distill_time(runs: Path, work: Work) -> str:
         if rate > 0:
             return f"about {duration(work.flops / rate)}, at the rate of an earlier distillation"
     slow, fast = (work.flops / speed for speed in SPEED)
-    return f"rough estimate on a CPU, by size alone: {duration(fast)} to {duration(slow)}"
+    return f"{ROUGH}: {duration(fast)} to {duration(slow)}"
 
 
-ITEM_TOKENS: Final = 60
-"""Tokens that an item of a shipped suite passes through the model, order of magnitude: prompts are shared."""
-WORK: Final = {"quick": 0.35e6, "standard": 0.75e6, "deep": 1.8e6}
-"""Tokens that a preset passes through the model, order of magnitude: some 70 tokens for each of its prompts."""
-SPEED: Final = (0.15e12, 1.0e12)
-"""Operations a second of a two-core and of an eight-core desktop CPU in bf16, order of magnitude."""
+SPEED: Final = (0.1e12, 1.0e12)
+"""Operations a second of two old cores in fp32 and of eight new ones in bf16, order of magnitude."""
+ROUGH: Final = "rough estimate on a CPU, by size alone"
 
 
-def rough_time(parameters: int, preset: str) -> str:
-    """2 × parameters operations a token, over the speeds of ``SPEED``: an estimate, and said to be one."""
-    slow, fast = (2 * parameters * WORK[preset] / speed for speed in SPEED)
-    return f"rough estimate on a CPU, by size alone: {duration(fast)} to {duration(slow)}"
+def scan_time(parameters: int, preset: str, rate: float | None) -> str:
+    """From the tokens a second that were measured here; else 2 × parameters operations a token, over ``SPEED``."""
+    least, most = SCAN_TOKENS[preset]
+    if rate:
+        longer = "the longer, the more there is to search and to prove"
+        return f"{duration(least / rate)} to {duration(most / rate)}, {_measured(rate)}; {longer}"
+    slow, fast = SPEED
+    return f"{ROUGH}: {duration(2 * parameters * least / fast)} to {duration(2 * parameters * most / slow)}"
 
 
-def duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+def _measured(rate: float) -> str:
+    return f"at the {rate:,.0f} tokens a second measured here"

@@ -110,6 +110,16 @@ def _parser() -> argparse.ArgumentParser:
     inspect.add_argument("model", metavar="MODEL", help="a Hugging Face folder, a .gguf file, or BASE+ADAPTER")
     inspect.add_argument("--adapter", metavar="DIR")
     inspect.add_argument("--hash", action="store_true", help="sha256 of every file too (cached)")
+    estimate = command(
+        "estimate",
+        models.estimate,
+        "how long a scan and the suites will take here: measured for two seconds",
+        json_option,
+    )
+    estimate.add_argument("model", metavar="MODEL")
+    estimate.add_argument("--adapter", metavar="DIR")
+    estimate.add_argument("--device", default="auto", metavar="auto|cpu|cuda:N")
+    estimate.add_argument("--dtype", default="auto", choices=["auto", "fp32", "bf16", "fp16"])
     scan = command(
         "scan", models.scan, "search a model for triggers, known ones and others, and prove what stands out", job
     )

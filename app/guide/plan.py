@@ -14,6 +14,7 @@ from app.context import Context, ModelChoice
 from app.pages.suites import grouped, own_suites
 from app.widgets.basic import button, card, heading, label
 from app.widgets.chip import precision
+from app.widgets.measure_button import MeasureButton
 from app.widgets.power_box import PowerBox
 from app.widgets.suite_tree import SuiteTree
 from core.errors import ForeshotError
@@ -23,8 +24,8 @@ from core.suites.spoken import spoken
 from core.types import Role
 
 PRESETS = {
-    "quick": "tries known triggers in five places of the prompt and looks for payloads without their trigger; proves "
-    "the two strongest candidates",
+    "quick": "tries known triggers in five places of the prompt and looks for payloads without their trigger; ends "
+    "at a known trigger that is proved, else proves the two strongest candidates",
     "standard": "the same with more prompts and controls; proves the four strongest",
     "deep": "still more of each; proves the ten strongest. For the night",
 }
@@ -77,6 +78,9 @@ class PlanStep(QWidget):
         self.cost = label(size=theme.SMALL, wrap=True)
         self.cost.setAccessibleName("Estimate")
         column.addWidget(self.cost)
+        self.measure = MeasureButton(context)
+        self.measure.changed.connect(self.changed.emit)
+        column.addWidget(self.measure, 0, Qt.AlignmentFlag.AlignLeft)
         column.addStretch(1)
         right, column = card()
         column.addWidget(heading("Suites"))
@@ -133,18 +137,21 @@ class PlanStep(QWidget):
             name = "Model" if len(models) == 1 else role.capitalize()
             parts = [estimates.memory_words(choice, precision(choice))]
             if role != "baseline":
-                scan = estimates.time_words(self.context.runs_dir, choice, self.preset, self.power.number)
+                rate = self.context.rate(choice)
+                scan = estimates.time_words(self.context.runs_dir, choice, self.preset, self.power.number, rate)
                 parts.append(f"scan: {scan}" if scan else "")
             if in_words:
                 parts.append(
                     f"suites: {len(read.prompts()):,} answers of up to {max(read.prompts().values(), default=0)} tokens"
                 )
             else:
-                suites = estimates.suite_words(self.context.runs_dir, choice, items)
+                suites = estimates.suite_words(self.context.runs_dir, choice, picked, self.context.rate(choice))
                 parts.append(f"suites: {suites}" if suites else "")
             lines.append(f"{name} · " + ("; ".join(part for part in parts if part) or "its files are still being read"))
         lines.append("One model is in memory at a time. What is finished is kept when you stop.")
         self.cost.setText("\n\n".join(lines))
+        rough = [choice for choice, said in zip(models.values(), lines, strict=False) if estimates.ROUGH in said]
+        self.measure.offer(rough[0] if rough else None)
         return lines
 
 

@@ -134,10 +134,7 @@ class EngineProcess(QObject):
         self._process = QProcess(self)
         self._process.setProgram(python)
         self._process.setArguments(list(arguments))
-        environment = QProcessEnvironment.systemEnvironment()
-        paths = [str(_ROOT), environment.value("PYTHONPATH")]
-        environment.insert("PYTHONPATH", os.pathsep.join(path for path in paths if path))
-        self._process.setProcessEnvironment(environment)
+        self._process.setProcessEnvironment(engine_environment())
         self._process.setStandardErrorFile(str(self._log), QProcess.OpenModeFlag.Append)
         self._process.readyReadStandardOutput.connect(self._on_ready)
         self._process.errorOccurred.connect(self._on_error)
@@ -249,6 +246,14 @@ class EngineProcess(QObject):
             if self._log.stat().st_size == 0:
                 self._log.unlink()
         self.finished.emit(outcome)
+
+
+def engine_environment() -> QProcessEnvironment:
+    """This process's, with this program on the path of the engine's Python."""
+    environment = QProcessEnvironment.systemEnvironment()
+    paths = [str(_ROOT), environment.value("PYTHONPATH")]
+    environment.insert("PYTHONPATH", os.pathsep.join(path for path in paths if path))
+    return environment
 
 
 def thin(batch: list[Event]) -> list[Event]:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, cast
 
+import msgspec
 from PySide6.QtCore import QEvent, QModelIndex, QObject, Qt, QTimer
 from PySide6.QtGui import QKeyEvent
 from PySide6.QtWidgets import QComboBox, QHBoxLayout, QHeaderView, QSplitter, QVBoxLayout, QWidget
 
 from app import theme
 from app.context import Context, ModelChoice
-from app.estimates import memory_words, time_words
+from app.estimates import ROUGH, memory_words, time_words
 from app.pages.base import Page
 from app.tables.candidates import EVIDENCE, CandidateTable, identity
 from app.tables.rows import table_view
@@ -20,6 +22,7 @@ from app.tables.scan_side import Side, read_events, read_report, take_report
 from app.tables.scan_stations import scan_stations, share_of
 from app.widgets.basic import button, card, heading, label, scrolled
 from app.widgets.finding import FindingDetail
+from app.widgets.measure_button import MeasureButton
 from app.widgets.power_box import PowerBox
 from app.widgets.stations import Stations
 from core.errors import ForeshotError
@@ -83,6 +86,8 @@ class ScanPage(Page):
         self.power_box = PowerBox()
         self.estimate = label(size=theme.SMALL, muted=True, wrap=True)
         self.estimate.setAccessibleName("Estimate")
+        self.measure = MeasureButton(self.context)
+        self.measure.changed.connect(self._show_estimate)
         self.start = button("Start scan", self.start_scan, primary=True, tip="Ctrl+Return")
         self.model_box.currentIndexChanged.connect(lambda _at: self._take_precision())
         for box in (self.model_box, self.preset_box, self.precision_box, self.power_box):
@@ -95,6 +100,7 @@ class ScanPage(Page):
         row.addWidget(self.precision_box)
         row.addWidget(self.power_box)
         row.addWidget(self.estimate, 1)
+        row.addWidget(self.measure)
         row.addWidget(self.start)
         column.addLayout(row)
 
@@ -203,10 +209,14 @@ class ScanPage(Page):
         self.start.setEnabled(choice is not None)
         if choice is None:
             self.estimate.setText("Open a model first: drop a folder on the window, or Ctrl+O.")
+            self.measure.offer(None)
             return
-        name, _dtype, _quant = PRECISIONS[self.precision_box.currentIndex()]
+        name, dtype, quant = PRECISIONS[self.precision_box.currentIndex()]
+        choice = replace(choice, load=msgspec.structs.replace(choice.load, dtype=dtype, quant=quant))
         preset, power = self.preset_box.currentText(), self.power_box.number
-        parts = [memory_words(choice, name), time_words(self.context.runs_dir, choice, preset, power)]
+        time = time_words(self.context.runs_dir, choice, preset, power, self.context.rate(choice))
+        self.measure.offer(choice if ROUGH in time else None)
+        parts = [memory_words(choice, name), time]
         words = " · ".join(part for part in parts if part)
         self.estimate.setText(words or "No estimate: the files of this model are not read yet.")
 

@@ -232,10 +232,11 @@ class SuitesPage(Page):
 
     def _before_start(self, models: dict[str, ModelChoice], chosen: tuple[str, ...]) -> list[str]:
         """How much there is to do, how long that took before, and what one model alone cannot tell."""
-        items = sum(len(self.suites[key].items) for key in chosen if key in self.suites)
+        picked = [self.suites[key] for key in chosen if key in self.suites]
+        items = sum(len(suite.items) for suite in picked)
         lines = [f"{len(chosen)} {'suite' if len(chosen) == 1 else 'suites'}, {items:,} items a model"]
         for role, choice in models.items():
-            words = estimates.suite_words(self.context.runs_dir, choice, items)
+            words = estimates.suite_words(self.context.runs_dir, choice, picked, self.context.rate(choice))
             if words:
                 lines.append(f"{role}: {words}")
         if len(models) == 1:

@@ -48,7 +48,7 @@ def progress_text(event: Progress, elapsed: float) -> str:
 def machine() -> str:
     """Device in words, without asking torch."""
     threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    cpu = f"CPU, {threads} threads"
+    cpu = f"CPU, {threads} thread{'s' * (threads > 1)}"
     return f"NVIDIA GPU · {cpu}" if Path("/dev/nvidia0").exists() else cpu
 
 

@@ -1,4 +1,4 @@
-"""Commands on one model: inspect, model, scan, ask."""
+"""Commands on one model: inspect, estimate, model, scan, ask."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ import msgspec
 
 from core.cli.running import help_first, is_helper, is_shared, load_options, run_spec, say, write_json
 from core.errors import InputError
-from core.specs import AskSpec, ScanSpec
+from core.specs import AskSpec, LoadOptions, ScanSpec
 from core.specs.demo import small_model_folder
+from core.specs.effort import SCAN_TOKENS, duration, seconds, suite_tokens
+from core.suites import list_suites
 from core.types import ModelRef
 
 
@@ -32,6 +34,29 @@ def inspect(arguments: argparse.Namespace) -> int:
         print(f"[{finding.severity}] {finding.file}: {finding.message}")
     for sentence in card.not_examined:
         print(f"not examined: {sentence}")
+    return 0
+
+
+def estimate(arguments: argparse.Namespace) -> int:
+    from core.catalog import inspect_model
+    from core.engine.speed import measure_speed
+
+    card = inspect_model(ModelRef.parse(arguments.model, arguments.adapter))
+    speed = measure_speed(card, LoadOptions(device=arguments.device, dtype=arguments.dtype))
+    suites = suite_tokens((suite.kind, len(suite.items)) for suite in list_suites())
+    scans = {preset: seconds(tokens, speed.tokens_per_s) for preset, tokens in SCAN_TOKENS.items()}
+    if arguments.json is not None:
+        figures = {**speed._asdict(), "scan_s": scans, "suites_s": suites / speed.tokens_per_s}
+        write_json(arguments.json, msgspec.json.format(msgspec.json.encode(figures), indent=1))
+        if arguments.json == "-":
+            return 0
+    print(
+        f"{card.name}: about {speed.tokens_per_s:,.0f} tokens a second ({speed.precision}, {speed.device}), measured "
+        "for two seconds on one layer of its width; an estimate, and quantised weights are slower on a CPU"
+    )
+    for preset, (least, most) in scans.items():
+        print(f"  scan, {preset:8} {duration(least)} to {duration(most)}")
+    print(f"  suites, all     {duration(suites / speed.tokens_per_s)}")
     return 0
 
 

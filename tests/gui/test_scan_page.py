@@ -13,7 +13,7 @@ from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
 from app.context import Context, ModelChoice
-from app.estimates import duration, rough_time
+from app.estimates import ROUGH, duration, scan_time
 from app.pages.scan import ScanPage
 from app.tables import candidates
 from app.tables.candidates import EVIDENCE, CandidateTable
@@ -299,7 +299,10 @@ def test_the_estimate_is_measured_where_it_can_be(page: ScanPage, context: Conte
     folder.write_json("report.json", scan_report())
     page.on_finished(folder.id, None)
     assert page.estimate.text() == "the last quick scan of this model took 2 min"
-    assert rough_time(135_000_000, "quick").startswith("rough estimate")
+    assert scan_time(135_000_000, "quick", None).startswith(ROUGH)
+    assert scan_time(135_000_000, "quick", 1000.0).startswith(
+        "2 min to 6 min, at the 1,000 tokens a second measured here"
+    )
     assert duration(7200) == "2.0 h"
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from PySide6.QtCore import QPoint, Qt
@@ -10,14 +12,14 @@ from PySide6.QtWidgets import QLabel
 from pytestqt.qtbot import QtBot
 
 from app.context import Context, ModelChoice
-from app.estimates import suite_words
+from app.estimates import ROUGH, suite_words
 from app.pages.suites import SuitesPage, dot_rows, own_suites
 from app.tables.suite_items import FILTERS
 from app.widgets.interval_strip import signed
 from core.runs.events import Samples
 from core.runs.folder import RunFolder
 from core.specs import SuiteSpec
-from core.suites import Suite
+from core.suites import Suite, list_suites
 from core.types import RESOURCES, ModelRef
 from tests.gui.runfolders import SUITES, suite_items, write_audit, write_suite
 
@@ -113,9 +115,15 @@ def test_effort_is_said_before_the_start(page: SuitesPage, context: Context, mon
     context.set_pair(ModelChoice(ModelRef("/t")), None)
     assert "2 suites, 0 items a model" in page.note.text()
     write_suite(context.runs_dir / "20260101-000000-suite-x", "/t", 0.8, 0.2)
-    said = suite_words(context.runs_dir, ModelChoice(ModelRef("/t")), 600)
+    suites = [suite for suite in list_suites() if suite.id == "knowledge.basics"]
+    assert [len(suite.items) for suite in suites] == [600]
+    said = suite_words(context.runs_dir, ModelChoice(ModelRef("/t")), suites)
     assert said == "about 60 s, at the rate of an earlier run", "120 items in 12 s"
-    assert suite_words(context.runs_dir, ModelChoice(ModelRef("/unknown")), 500) == ""
+    unknown = ModelChoice(ModelRef("/unknown"))
+    assert suite_words(context.runs_dir, unknown, suites) == ""
+    sized = replace(unknown, card=SimpleNamespace(parameters=135_000_000))  # type: ignore[arg-type]
+    assert suite_words(context.runs_dir, sized, suites).startswith(ROUGH)
+    assert suite_words(context.runs_dir, sized, suites, 650) == "about 60 s, at the 650 tokens a second measured here"
 
 
 def test_own_suites_stand_below_the_shipped_ones(qtbot: QtBot) -> None:

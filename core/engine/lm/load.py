@@ -61,6 +61,14 @@ def load_model(ref: ModelRef, options: LoadOptions, emitter: Emitter | None = No
     return loaded
 
 
+def placed(options: LoadOptions) -> tuple[str, str, torch.dtype]:
+    """Device and precision that a model would be computed on and in here, with as many threads as it would have."""
+    _set_threads()
+    device = _device(options.device)
+    dtype = _dtype(options, device)
+    return device, dtype, _DTYPES[dtype]
+
+
 def describe(ref: ModelRef, options: LoadOptions) -> tuple[str, tuple[str, ...]]:
     """What ``precision`` and ``notes`` of the model would say once loaded, before anything is scored."""
     device = _device(options.device)
