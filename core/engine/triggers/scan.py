@@ -136,8 +136,9 @@ def _scan(
             emitter.emit(Samples("candidates", [candidate.row() for candidate in candidates[:200]]))
             seconds.end("known")
             claims = _claims(candidates, preset.proofs)
-            if spec.preset == "quick" and claims:
-                # the search for a string takes longest: quick does without where the list has named one that is proved
+            if spec.preset == "quick" and claims and copy is None:
+                # the search for a string takes longest: quick does without where the list has named one that is proved,
+                # but not in a copy, of which it is asked whether the search finds a canary
                 first = claims[:1]
                 proved = proof(first, "known")
             result = hunt(
