@@ -208,9 +208,9 @@ def _searched(hunt: Hunt) -> tuple[str, str]:
     if hunt.targets:
         return "done", f"{len(hunt.targets)} payloads searched for a trigger; {where}"
     if hunt.confirmed:
-        return "skipped", (
-            f"{_spared(hunt)}; {len(hunt.strong())} texts that the model runs through were not searched for a trigger"
-        )
+        left = len(hunt.strong())
+        which = "1 text that the model runs through was" if left == 1 else f"{left} texts that it runs through were"
+        return "skipped", f"{_spared(hunt)}; {which} not searched for a trigger"
     return "skipped", f"no payload to search for; {where}"
 
 
