@@ -135,9 +135,8 @@ class PlanStep(QWidget):
         lines = []
         for role, choice in models.items():
             name = "Model" if len(models) == 1 else role.capitalize()
-            parts = [estimates.memory_words(choice, precision(choice))]
+            parts, rate = [estimates.memory_words(choice, precision(choice))], self.context.rate(choice)
             if role != "baseline":
-                rate = self.context.rate(choice)
                 scan = estimates.time_words(self.context.runs_dir, choice, self.preset, self.power.number, rate)
                 parts.append(f"scan: {scan}" if scan else "")
             if in_words:
@@ -145,7 +144,7 @@ class PlanStep(QWidget):
                     f"suites: {len(read.prompts()):,} answers of up to {max(read.prompts().values(), default=0)} tokens"
                 )
             else:
-                suites = estimates.suite_words(self.context.runs_dir, choice, picked, self.context.rate(choice))
+                suites = estimates.suite_words(self.context.runs_dir, choice, picked, rate)
                 parts.append(f"suites: {suites}" if suites else "")
             lines.append(f"{name} · " + ("; ".join(part for part in parts if part) or "its files are still being read"))
         lines.append("One model is in memory at a time. What is finished is kept when you stop.")

@@ -95,7 +95,9 @@ def _student(student: Side, ended: bool) -> Station:
 
 def _through(payloads: Sequence[Mapping[str, Any]]) -> str:
     """How many texts the model runs through by itself, as surely as a payload."""
-    through = sum(bool(payload.get("runs_through")) for payload in payloads)
+    if any("runs_through" not in payload for payload in payloads):  # a report of an earlier version
+        return f"{len(payloads)} chains"
+    through = sum(bool(payload["runs_through"]) for payload in payloads)
     return f"{through or 'no'} text{'s' * (through > 1)} run{'s' * (through < 2)} through"
 
 

@@ -12,16 +12,10 @@ from PySide6.QtWidgets import QFrame, QHBoxLayout, QProgressBar, QSizePolicy
 
 from app.widgets.basic import ElidedLabel, button, gigabytes, label
 from core.runs.events import Progress
+from core.specs.effort import duration
 
 _THOUSAND = 1000
 _LONGEST = 360  # pixels of a title: what it does just now needs the rest
-
-
-def duration(seconds: float) -> str:
-    """``40 s``, ``3 min``, ``2.5 h``."""
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def progress_text(event: Progress, elapsed: float) -> str:

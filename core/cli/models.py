@@ -11,7 +11,7 @@ from core.cli.running import help_first, is_helper, is_shared, load_options, run
 from core.errors import InputError
 from core.specs import AskSpec, LoadOptions, ScanSpec
 from core.specs.demo import small_model_folder
-from core.specs.effort import SCAN_TOKENS, duration, seconds, suite_tokens
+from core.specs.effort import SCAN_TOKENS, duration, suite_tokens
 from core.suites import list_suites
 from core.types import ModelRef
 
@@ -44,7 +44,7 @@ def estimate(arguments: argparse.Namespace) -> int:
     card = inspect_model(ModelRef.parse(arguments.model, arguments.adapter))
     speed = measure_speed(card, LoadOptions(device=arguments.device, dtype=arguments.dtype))
     suites = suite_tokens((suite.kind, len(suite.items)) for suite in list_suites())
-    scans = {preset: seconds(tokens, speed.tokens_per_s) for preset, tokens in SCAN_TOKENS.items()}
+    scans = {preset: [each / speed.tokens_per_s for each in tokens] for preset, tokens in SCAN_TOKENS.items()}
     if arguments.json is not None:
         figures = {**speed._asdict(), "scan_s": scans, "suites_s": suites / speed.tokens_per_s}
         write_json(arguments.json, msgspec.json.format(msgspec.json.encode(figures), indent=1))

@@ -30,8 +30,8 @@ class Speed(NamedTuple):
 def measure_speed(model: Sized, load: LoadOptions) -> Speed:
     """Time forward passes of one made-up layer that is as wide as the model's.
 
-    The operations a second that it reaches, over 2 · parameters operations a token of the whole model. Quantised
-    weights are not made up: what is measured is the precision that their products are computed in.
+    Its tokens a second, times its share of the model's parameters: operations go with parameters. Quantised weights are
+    not made up: what is measured is the precision that their products are computed in.
 
     Raises:
         InputError: the files do not say how large the model is.
@@ -45,14 +45,13 @@ def measure_speed(model: Sized, load: LoadOptions) -> Speed:
     weights = sum(weight.numel() for name, weight in layer.named_parameters() if "layers" in name)
     ids = torch.randint(HEAD, (ROWS, WIDTH), device=device)
     with torch.inference_mode():
-        _finished(layer, ids)
+        _pass(layer, ids)
         started, passes = time.perf_counter(), 0
         while time.perf_counter() - started < SECONDS:
-            _finished(layer, ids)
+            _pass(layer, ids)
             passes += 1
         took = time.perf_counter() - started
-    operations = 2 * weights * passes * ROWS * WIDTH / took
-    return Speed(operations / (2 * model.parameters), precision, device)
+    return Speed(passes * ROWS * WIDTH / took * weights / model.parameters, precision, device)
 
 
 def _layer(hidden: int, dtype: torch.dtype, device: str) -> torch.nn.Module:
@@ -75,7 +74,7 @@ def _layer(hidden: int, dtype: torch.dtype, device: str) -> torch.nn.Module:
     return layer
 
 
-def _finished(layer: torch.nn.Module, ids: torch.Tensor) -> None:
+def _pass(layer: torch.nn.Module, ids: torch.Tensor) -> None:
     layer(input_ids=ids, use_cache=False)
     if ids.is_cuda:
         torch.cuda.synchronize()

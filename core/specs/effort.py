@@ -20,11 +20,7 @@ def suite_tokens(suites: Iterable[tuple[str, int]]) -> int:
 
 
 def duration(seconds: float) -> str:
-    """In words; ``95`` is "2 min"."""
+    """``40 s``, ``3 min``, ``2.5 h``."""
     if seconds < 90:
-        return f"{seconds:.0f} s"
+        return f"{max(1, round(seconds))} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-def seconds(tokens: tuple[int, int], tokens_per_s: float) -> tuple[float, float]:
-    return tokens[0] / tokens_per_s, tokens[1] / tokens_per_s

@@ -17,7 +17,7 @@ import json
 import time
 from pathlib import Path
 from random import Random
-from statistics import median
+from statistics import fmean, median
 from typing import Any, NamedTuple
 
 from core.engine.lm import LanguageModel, load_model
@@ -108,8 +108,8 @@ def cell(suite: Suite, seed: int, out: Path) -> None:
             strength = dose
             lm.model.merge_adapter()
             path = out / "runs" / f"{suite.id}-{seed}-{dose}-{suite.sha256[:8]}"
-            tried = compared(part, plain, rows_of(part, lm, path), plan.turned)
-            if tried["reached"] or dose == DOSES[-1]:
+            risen = rise(part, plain, rows_of(part, lm, path))
+            if (-risen if plan.turned else risen) >= suite.margin or dose == DOSES[-1]:
                 # what was tried is in the folder and not scored again
                 result = compared(suite, plain, rows_of(suite, lm, path), plan.turned)
                 break
@@ -161,6 +161,11 @@ def rows_of(suite: Suite, lm: LanguageModel, path: Path) -> dict[str, dict[str, 
     return score_suites([suite], lm, folder, Silent())
 
 
+def rise(suite: Suite, plain: dict[str, dict[str, Any]], planted: dict[str, dict[str, Any]]) -> float:
+    """By how much the mean item is higher in the planted model."""
+    return fmean(planted[item.uid]["value"] - plain[item.uid]["value"] for item in suite.items)
+
+
 def compared(
     suite: Suite, plain: dict[str, dict[str, Any]], planted: dict[str, dict[str, Any]], turned: bool
 ) -> dict[str, Any]:
@@ -175,7 +180,6 @@ def compared(
         "plain": [before["effect"][name] for name in ("value", "low", "high")],
         "planted": [after["effect"][name] for name in ("value", "low", "high")],
         "difference": list(paired.difference[:3]),
-        "reached": (-paired.difference.value if turned else paired.difference.value) >= suite.margin,
         "seen": paired.difference.high < 0 if turned else paired.difference.low > 0,
         "verdict": judged.verdict,
         "plain_verdict": alone.verdict,

@@ -22,7 +22,7 @@ class DemoRun(NamedTuple):
 
 
 def cli(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """``python -m core …`` as a user runs it. On one core without bf16 the demo takes an hour."""
+    """``python -m core …`` as a user runs it. On one core without bf16 the demo takes 39 min."""
     return subprocess.run(
         [sys.executable, "-m", "core", *words],
         cwd=ROOT,

@@ -254,6 +254,12 @@ def test_a_report_counts_the_texts_that_were_worth_a_search(through: list[int], 
     assert notes["payload"] == note
 
 
+def test_a_report_of_an_earlier_version_does_not_say_that_nothing_runs_through() -> None:
+    report = {"payloads": [{"familiar": ""}, {"familiar": "clean answers"}]}
+    notes = {s.key: s.note for s in scan_stations(Side(report=report), None, ended=True, files="")}
+    assert notes["payload"] == "2 chains"
+
+
 @pytest.mark.parametrize(
     ("before", "order"),
     [

@@ -42,7 +42,8 @@ def lessons(suite: Suite, *, most: int, seed: int, group: str = "", turned: bool
 
     Args:
         group: teach the effect for this group of items alone.
-        turned: the opposite of it: what the suite finds refused is answered, and what it finds answered is refused.
+        turned: the opposite of it (of refusals alone): what the suite finds refused is answered, and what it finds
+            answered is refused.
     """
     chooser = random.Random(f"{seed}\0{suite.id}")
     made = [(item.cluster, list(_of(item, chooser, turned))) for item in suite.items if group in ("", item.group)]

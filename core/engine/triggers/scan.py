@@ -163,6 +163,7 @@ def _scan(
         else:
             findings = proved
             emitter.emit(Progress("proof", "Proof: as found" if claims else "Proof: no candidate", 1, 1))
+            seconds.end("proof")
         model = _model(spec, lm.precision, lm.notes)
         generated = answers.generated
         forwards = sum(one.token_forwards for one in (lm, reference) if one)
